@@ -1,0 +1,1 @@
+"""Interactive widgets that show how deep networks work, on your own PyTorch model, in JupyterLab."""
