@@ -1,6 +1,7 @@
 """Run every check in order, go on after a failure, and say at the end what failed and what could not run.
 
-`--fast` leaves out what needs a browser or executes notebooks. In CI (`CI=true`) a check that could not run is a failure.
+`--fast` leaves out what needs a browser or executes notebooks. In CI (`CI=true`) a check that could not run is a
+failure.
 """
 
 import os

@@ -2,7 +2,8 @@
 
 
 def test_a_slider_appears_and_the_kernel_hears_it(notebook):
-    page = notebook(["import ipywidgets\nslider = ipywidgets.IntSlider(3, 0, 9, description='depth')\nslider"]).run_all()
+    cell = "import ipywidgets\nslider = ipywidgets.IntSlider(3, 0, 9, description='depth')\nslider"
+    page = notebook([cell]).run_all()
     slider = page.output().locator(".noUi-handle")
     slider.focus()
     slider.press("ArrowRight")
