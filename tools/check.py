@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import chromium
 
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5"]
-BROWSER_FOLDERS = ["tests/browser", "tests/packaging"]
 
 
 @dataclass(frozen=True)
@@ -31,21 +30,20 @@ def checks() -> list[Check]:
     """All checks, the quick ones first."""
     python = sys.executable
     one_thread = {"OMP_NUM_THREADS": "1"}
-    without_browser = [argument for folder in BROWSER_FOLDERS for argument in ("--ignore", folder)]
     return [
         Check("ruff", [python, "-m", "ruff", "check", "."]),
         Check("ruff format", [python, "-m", "ruff", "format", "--check", "."]),
         Check("mypy", [python, "-m", "mypy"]),
         Check("TypeScript", ["jlpm", "typecheck"]),
         Check("JavaScript unit tests", ["jlpm", "test"]),
-        Check("Python tests", [*PYTEST, "-n", "2", *without_browser, "tests"], environment=one_thread),
+        Check("Python tests", [*PYTEST, "-n", "2", "tests", "--ignore=tests/browser"], environment=one_thread),
         Check(
             "notebooks",
             [*PYTEST, "-n", "2", "--nbmake", "--nbmake-timeout=600", "notebooks"],
             slow=True,
             environment=one_thread,
         ),
-        Check("browser tests", [*PYTEST, *BROWSER_FOLDERS], slow=True, needs_browser=True, environment=one_thread),
+        Check("browser tests", [*PYTEST, "tests/browser"], slow=True, needs_browser=True, environment=one_thread),
     ]
 
 

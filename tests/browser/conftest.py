@@ -1,16 +1,12 @@
 """Fixtures for tests in a real browser: one Chromium and one JupyterLab a session, one notebook a test."""
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+import chromium as chromium_finder
 import pytest
 from jupyter import CHROMIUM_FLAGS, Lab, Notebook
 from playwright.sync_api import Browser, sync_playwright
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import chromium as chromium_finder
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-PROJECT = Path(__file__).parents[2]
-sys.path.insert(0, str(PROJECT / "tests" / "browser"))
-from conftest import chromium  # noqa: F401
 from jupyter import Lab, Notebook
 
+PROJECT = Path(__file__).parents[2]
 RASTER = """
 import bqplot, numpy
 from dlwidgets.marks.raster import Raster, raster_figure
@@ -106,7 +103,7 @@ def test_the_wheel_holds_the_front_end_and_nothing_of_the_workshop(wheel):
     assert "node_modules" not in names
 
 
-def test_a_student_without_node_gets_a_drawn_widget(student, tmp_path, chromium, opened):  # noqa: F811
+def test_a_student_without_node_gets_a_drawn_widget(student, tmp_path, chromium, opened):
     listing = labextensions(student)
     (line,) = [line for line in listing.splitlines() if "dlwidgets" in line]
     assert "enabled" in line
@@ -119,7 +116,7 @@ def test_a_student_without_node_gets_a_drawn_widget(student, tmp_path, chromium,
     assert notebook.python("__import__('sys').executable") == str(student)
 
 
-def test_on_a_hub_server_and_kernel_may_live_apart(student, hub, tmp_path, chromium, opened):  # noqa: F811
+def test_on_a_hub_server_and_kernel_may_live_apart(student, hub, tmp_path, chromium, opened):
     run(hub, "-c", "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is not None)")
     (line,) = [line for line in labextensions(hub).splitlines() if "dlwidgets" in line]
     assert "enabled" in line
