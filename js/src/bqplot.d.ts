@@ -5,6 +5,7 @@ declare module 'bqplot' {
   interface ScaleModel extends WidgetModel {
     computeAndSetDomain(data: number[], id: string): void;
     delDomain(data: number[], id: string): void;
+    domain: number[];
   }
 
   interface Scale extends WidgetView {
@@ -17,12 +18,15 @@ declare module 'bqplot' {
   interface ColorScale extends WidgetView {
     scale(value: number): string;
     setRange(): void;
+    model: ScaleModel;
   }
 
   export class Figure extends WidgetView {
     svg: { node(): SVGSVGElement };
     plotareaWidth: number;
     plotareaHeight: number;
+    figure_padding_x: number;
+    figure_padding_y: number;
     padded_range(dimension: 'x' | 'y', scale: ScaleModel): [number, number];
   }
 
@@ -37,6 +41,8 @@ declare module 'bqplot' {
     parent: Figure;
     scales: { x: Scale; y: Scale; color?: ColorScale };
     event_listeners: object;
+    xPadding: number;
+    yPadding: number;
     create_listeners(): void;
     set_positional_scales(): void;
     initialize_additional_scales(): void;

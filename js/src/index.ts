@@ -2,4 +2,8 @@
 import '../style/index.css';
 
 export * from './version';
-export * from './marks/raster';
+export { FieldMapModel } from './marks/field_map';
+export { Raster } from './marks/raster';
+export { RasterModel } from './marks/raster_model';
+export { ReadoutModel, ReadoutView } from './widgets/readout';
+export { ExhibitModel, ExhibitView } from './widgets/exhibit';

@@ -1,0 +1,106 @@
+import { subset, termsAt } from './products';
+import type { Product } from './packed';
+
+/** A set of cells of a picture. Rows that hold the same columns share one 0/1 vector. */
+export interface Region {
+  /** For each row an index into `columns`, -1 for a row without cells. */
+  rows: Int32Array;
+  columns: Uint8Array[];
+}
+
+/** The cells of a union of products over rows and columns. */
+export function regionOf(products: Product[]): Region {
+  if (products.length === 0) {
+    return { rows: new Int32Array(0), columns: [] };
+  }
+  const rows = new Int32Array(products[0][0].length).fill(-1);
+  const columns: Uint8Array[] = [];
+  const classOf = new Map<number, number>();
+  for (let row = 0; row < rows.length; row++) {
+    const terms = termsAt(products, 0, row);
+    if (terms === 0) {
+      continue;
+    }
+    let found = classOf.get(terms);
+    if (found === undefined) {
+      found = columns.length;
+      classOf.set(terms, found);
+      columns.push(unionOf(subset(products, terms).map((product) => product[1])));
+    }
+    rows[row] = found;
+  }
+  return { rows, columns };
+}
+
+/** The cells of a mask, row by row, that equal `value`. */
+export function regionOfMask(mask: ArrayLike<number>, numColumns: number, value = 1): Region {
+  const rows = new Int32Array(numColumns === 0 ? 0 : mask.length / numColumns).fill(-1);
+  const columns: Uint8Array[] = [];
+  for (let row = 0; row < rows.length; row++) {
+    const set = new Uint8Array(numColumns);
+    let empty = true;
+    for (let column = 0; column < numColumns; column++) {
+      if (mask[row * numColumns + column] === value) {
+        set[column] = 1;
+        empty = false;
+      }
+    }
+    if (empty) {
+      continue;
+    }
+    const previous = row === 0 ? -1 : rows[row - 1];
+    if (previous >= 0 && columns[previous].every((bit, column) => bit === set[column])) {
+      rows[row] = previous;
+    } else {
+      rows[row] = columns.push(set) - 1;
+    }
+  }
+  return { rows, columns };
+}
+
+/** Starts and stops of the runs of ones. */
+export function runsOf(set: ArrayLike<number>): number[] {
+  const runs: number[] = [];
+  for (let position = 0; position <= set.length; position++) {
+    const here = position < set.length ? set[position] : 0;
+    const before = position > 0 ? set[position - 1] : 0;
+    if (here !== before) {
+      runs.push(position);
+    }
+  }
+  return runs;
+}
+
+/**
+ * Disjoint rectangles (row start, column start, row stop, column stop) that cover a region exactly, one after
+ * the other; null as soon as there would be more than `limit`.
+ */
+export function rectanglesOf(region: Region, limit: number): number[] | null {
+  const columnRuns = region.columns.map(runsOf);
+  const rectangles: number[] = [];
+  let start = 0;
+  for (let row = 1; row <= region.rows.length; row++) {
+    if (row < region.rows.length && region.rows[row] === region.rows[start]) {
+      continue;
+    }
+    const runs = region.rows[start] < 0 ? [] : columnRuns[region.rows[start]];
+    for (let run = 0; run < runs.length; run += 2) {
+      rectangles.push(start, runs[run], row, runs[run + 1]);
+    }
+    if (rectangles.length > 4 * limit) {
+      return null;
+    }
+    start = row;
+  }
+  return rectangles;
+}
+
+function unionOf(sets: Uint8Array[]): Uint8Array {
+  const union = sets[0].slice();
+  for (const set of sets.slice(1)) {
+    for (let position = 0; position < union.length; position++) {
+      union[position] |= set[position];
+    }
+  }
+  return union;
+}
