@@ -51,7 +51,7 @@ class Case:
     """
 
     name: str
-    build: Callable[[], nn.Module]
+    build: Callable[..., nn.Module]
     draw: Callable[[torch.Generator], tuple[Any, ...]]
     axes: tuple[int, ...] | None = None
     output_axes: tuple[int, ...] | None = None

@@ -21,7 +21,7 @@ class Fn(nn.Module):
         self.function = function
         for name, member in members.items():
             if isinstance(member, Tensor) and not isinstance(member, nn.Parameter):
-                self.register_buffer(name, member)
+                self.register_buffer(name, member.clone())
             else:
                 setattr(self, name, member)
 
@@ -32,7 +32,7 @@ class Fn(nn.Module):
 class Zoo(list[Case]):
     """A list of cases, with short ways to write one."""
 
-    def add(self, name: str, build: Callable[[], nn.Module], inputs: Any, **options: Any) -> None:
+    def add(self, name: str, build: Callable[..., nn.Module], inputs: Any, **options: Any) -> None:
         """List a case; ``inputs`` is the shape of one normal tensor or a function of a generator."""
         self.append(Case(name, build, inputs if callable(inputs) else randn_inputs(inputs), **options))
 

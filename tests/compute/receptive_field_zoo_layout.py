@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,8 +22,8 @@ def mixed(function: Callable[[Tensor], Tensor]) -> Callable[[], nn.Module]:
 
 
 for mode in ("constant", "reflect", "replicate", "circular"):
-    fn(f"pad {mode}", lambda x, m=mode: F.pad(x, (1, 2, 2, 0), mode=m), (1, 1, 4, 5))
-    add(f"pad {mode} inside", mixed(lambda x, m=mode: F.pad(x, (2, 1, 0, 1), mode=m)), (1, 1, 4, 5))
+    fn(f"pad {mode}", partial(F.pad, pad=(1, 2, 2, 0), mode=mode), (1, 1, 4, 5))
+    add(f"pad {mode} inside", mixed(partial(F.pad, pad=(2, 1, 0, 1), mode=mode)), (1, 1, 4, 5))
 fn("crop by negative padding", lambda x: F.pad(x, (-1, 2, 0, -2)), (1, 1, 5, 5))
 fn("reflect 3-D", lambda x: F.pad(x, (1, 1, 1, 0, 0, 1), mode="reflect"), (1, 1, 3, 3, 3))
 fn("roll", lambda x: x.roll((1, -2), (2, 3)), (1, 1, 4, 5))
