@@ -159,7 +159,7 @@ def raster_figure(raster: Raster, *, title: str = "", height: int = 320, axes: b
         marks=[raster],
         axes=around if axes else [],
         title=title,
-        fig_margin={"top": 32 if title else 8, "bottom": 28 if axes else 8, "left": 44 if axes else 8, "right": 8},
+        fig_margin={"top": 44 if title else 8, "bottom": 28 if axes else 8, "left": 44 if axes else 8, "right": 8},
         padding_x=0,
         padding_y=0,
         display_toolbar=False,

@@ -39,8 +39,10 @@ function extent(box: Box, seen: Seen): string {
   return box.length === 0 ? '' : `: ${ranges.join(', ')}${box.length > 1 ? `, ${sizes}` : ''}${holes}`;
 }
 
+/** A whole number with commas between the thousands. */
 export function grouped(value: number): string {
-  return String(value).replace(/\B(?=(\d{3})+$)/g, ',');
+  const digits = String(value);
+  return digits.length <= 3 ? digits : `${grouped(Number(digits.slice(0, -3)))},${digits.slice(-3)}`;
 }
 
 function capital(word: string): string {

@@ -34,6 +34,7 @@ export class FieldMapModel extends WidgetModel {
   private rasters!: Set<RasterModel>;
   private table!: FieldTable | null;
   private answers!: Map<string, Uint8Array>;
+  private last!: { key: string; seen: Seen | null } | null;
   private asked!: string | null;
   private next!: { role: Role; cell: Cell } | null;
 
@@ -100,6 +101,14 @@ export class FieldMapModel extends WidgetModel {
 
   /** What is seen from a cell of the picture with this role, or who sees it; null if the cell stands for nothing. */
   seen(role: Role, cell: Cell): Seen | null {
+    const key = keyOf(role, cell);
+    if (this.last?.key !== key) {
+      this.last = { key, seen: this.find(role, cell) };
+    }
+    return this.last.seen;
+  }
+
+  private find(role: Role, cell: Cell): Seen | null {
     if (this.get('bits') === null && this.get('boxes') === null) {
       return null;
     }
@@ -134,7 +143,7 @@ export class FieldMapModel extends WidgetModel {
   }
 
   private forget(): void {
-    this.table = null;
+    this.table = this.last = null;
     this.answers = new Map();
     this.asked = null;
     this.next = null;
@@ -169,7 +178,7 @@ export class FieldMapModel extends WidgetModel {
       this.answers.set(keyOf(content.role, content.cell), mask);
     }
     const { next } = this;
-    this.next = null;
+    this.next = this.last = null;
     if (next !== null && !this.answers.has(keyOf(next.role, next.cell))) {
       this.ask(next.role, next.cell);
     }

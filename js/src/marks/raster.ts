@@ -345,7 +345,9 @@ export class Raster extends Mark {
     }
     if (model.get('report_hover')) {
       model.set('hovered', cell ?? []);
-      this.reportHover();
+      if (model.comm_live) {
+        this.reportHover();
+      }
     }
   }
 

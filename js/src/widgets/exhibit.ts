@@ -63,7 +63,9 @@ export class ExhibitView extends VBoxView {
     this.showDescription();
     this.watchKernel();
     this.observer = new MutationObserver((records) => {
-      if (records.some(({ target }) => !(target instanceof SVGElement) && !this.progress.contains(target))) {
+      const isNew = ({ target, addedNodes }: MutationRecord) =>
+        !(target instanceof SVGElement) && [...addedNodes].some((node) => node instanceof Element);
+      if (records.some(isNew)) {
         this.label();
       }
     });
