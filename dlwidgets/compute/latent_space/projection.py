@@ -1,0 +1,117 @@
+"""Planes to look at a latent space of more than two dimensions, with the way back for decoding."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dlwidgets.compute.latent_space.inputs import as_codes, as_count, finite_rows, shape
+
+
+class Projection(Protocol):
+    """A map from codes to points of a plane and a way back."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether ``project(lift(point))`` is the point, to rounding; if not, say on screen that it is approximate."""
+
+    def project(self, codes: Any) -> Float[Tensor, "code component"]:
+        """The points of codes (code, latent)."""
+
+    def lift(self, points: Any, through: Any = None) -> Float[Tensor, "point latent"]:
+        """Codes that project to points (point, component)."""
+
+
+@dataclass(frozen=True, eq=False)
+class PCA:
+    """An affine plane through the mean of the codes along their directions of largest variance, float64."""
+
+    mean: Float[Tensor, "latent"]
+    components: Float[Tensor, "component latent"]  # orthonormal rows, largest variance first, largest entry positive
+    explained_variance: Float[Tensor, "component"]  # of the codes along each component, dividing by their number
+    explained_share: float  # of the codes' total variance; 1.0 if they do not vary
+
+    exact = True
+
+    def project(self, codes: Any) -> Float[Tensor, "code component"]:
+        """Coordinates in the plane: (codes - mean) @ components.T."""
+        return (self._codes(codes, "codes") - self.mean) @ self.components.T
+
+    def lift(self, points: Any, through: Any = None) -> Float[Tensor, "point latent"]:
+        """The codes with these coordinates: in the plane itself or in the parallel plane through the code ``through``.
+
+        ``project(lift(points))`` gives the points back, and ``lift(project(z), through=z)`` gives z back.
+        """
+        coordinates = as_codes(points, "points").double()
+        if coordinates.shape[1] != len(self.components):
+            raise ValueError(f"points: expected (point, {len(self.components)}), got {shape(coordinates)}")
+        if through is None:
+            return self.mean + coordinates @ self.components
+        base = self._codes(through, "through")
+        return base + (coordinates - (base - self.mean) @ self.components.T) @ self.components
+
+    def _codes(self, codes: Any, name: str) -> Float[Tensor, "code latent"]:
+        rows = as_codes(codes, name).double()
+        if rows.shape[1] != len(self.mean):
+            raise ValueError(f"{name}: expected (code, {len(self.mean)}), got {shape(rows)}")
+        return rows
+
+
+@dataclass(frozen=True, eq=False)
+class UMAP:
+    """A UMAP embedding (McInnes et al. 2018): neighbourhoods kept, distances not, the way back approximate."""
+
+    reducer: Any  # the fitted umap.UMAP
+    seed: int
+
+    exact = False
+
+    def project(self, codes: Any) -> Float[Tensor, "code component"]:
+        """Points of codes in the embedding that was fitted."""
+        return self._run(self.reducer.transform, as_codes(codes, "codes"))
+
+    def lift(self, points: Any, through: Any = None) -> Float[Tensor, "point latent"]:
+        """Approximate codes of points, by UMAP's inverse transform; unreliable outside the cloud of points."""
+        if through is not None:
+            raise ValueError("through: UMAP has no parallel planes; leave it out")
+        return self._run(self.reducer.inverse_transform, as_codes(points, "points"))
+
+    def _run(self, function: Any, rows: Tensor) -> Tensor:
+        return torch.from_numpy(function(rows.float().numpy())).double()
+
+
+def fit_pca(codes: Any, num_components: int = 2) -> PCA:
+    """The principal components of the finite codes (code, latent); at most as many as there are latent dimensions.
+
+    Where the codes do not vary (one point, a collapsed space) the components are still orthonormal, but arbitrary.
+    """
+    rows = finite_rows(as_codes(codes, "codes"), "codes").double()
+    num_latent = rows.shape[1]
+    if as_count(num_components, "num_components") > num_latent:
+        raise ValueError(f"num_components: expected at most the {num_latent} latent dimensions, got {num_components}")
+    mean = rows.mean(0)
+    centred = rows - mean
+    variance, directions = torch.linalg.eigh(centred.T @ centred / len(rows))  # ascending
+    variance = variance.flip(0).clamp_min(0)
+    components = directions.T.flip(0)[:num_components]
+    largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+    total = float(variance.sum())
+    return PCA(
+        mean=mean,
+        components=components * largest.sign(),
+        explained_variance=variance[:num_components],
+        explained_share=float(variance[:num_components].sum()) / total if total > 0 else 1.0,
+    )
+
+
+def fit_umap(codes: Any, num_components: int = 2, *, seed: int = 0) -> UMAP:
+    """A UMAP embedding of the finite codes; ImportError, saying what to install, where umap-learn is missing."""
+    rows = finite_rows(as_codes(codes, "codes"), "codes")
+    num_components, seed = as_count(num_components, "num_components"), as_count(seed, "seed", 0)
+    try:
+        from umap import UMAP as Reducer  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise ImportError("fit_umap needs the optional package umap-learn: pip install umap-learn") from error
+    return UMAP(Reducer(n_components=num_components, random_state=seed).fit(rows.float().numpy()), seed)
