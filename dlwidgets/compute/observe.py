@@ -1,0 +1,201 @@
+"""The only place that registers hooks or switches a model's mode; whatever it does here it can also take back.
+
+Nothing in this file writes on a module, a parameter or an optimizer. Forward passes are seen through torch's *global* module
+hooks and optimizer steps through its *global* step hooks, so a copy, a pickle or a ``state_dict`` taken meanwhile knows
+nothing of us, and torch's fast paths that ask a module for its own hooks (``nn.TransformerEncoderLayer`` in eval mode) go on
+as before. Gradients are seen at the nodes of the autograd graph, which die with the graph: unlike full backward hooks they
+leave in-place operations alone.
+"""
+
+import random
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+
+class Handle(Protocol):
+    """Something that was registered and can be removed; removing twice does nothing."""
+
+    def remove(self) -> None:
+        """Take it back."""
+
+
+@contextmanager
+def mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Every module of ``model`` in train (True) or eval (False) mode inside the block, and each as it was before afterwards."""
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in before:
+            module.training = training
+        yield
+    finally:
+        for module, was in before:
+            module.training = was
+
+
+@contextmanager
+def forwards(
+    before: Callable[[nn.Module, Any], None] | None = None, after: Callable[[nn.Module, Any, Any], None] | None = None
+) -> Iterator[None]:
+    """Inside the block ``before(module, args)`` and ``after(module, args, output)`` run around every module's forward."""
+    handles: list[Handle] = []
+    try:
+        if before is not None:
+            handles.append(before_forward(before))
+        if after is not None:
+            handles.append(after_forward(after))
+        yield
+    finally:
+        remove(handles)
+
+
+def before_forward(hook: Callable[[nn.Module, Any], None]) -> Handle:
+    """``hook(module, args)`` before every forward of every module of this process."""
+    return register_module_forward_pre_hook(hook)
+
+
+def after_forward(hook: Callable[[nn.Module, Any, Any], None]) -> Handle:
+    """``hook(module, args, output)`` after every forward of every module, also after one that raised (output None)."""
+    return register_module_forward_hook(hook, always_call=True)
+
+
+def before_step(hook: Callable[[torch.optim.Optimizer, Any, Any], Any]) -> Handle:
+    """``hook(optimizer, args, kwargs)`` before every optimizer's step; it may return other ``(args, kwargs)``."""
+    return register_optimizer_step_pre_hook(hook)
+
+
+def after_step(hook: Callable[[torch.optim.Optimizer, Any, Any], None]) -> Handle:
+    """``hook(optimizer, args, kwargs)`` after every optimizer's step."""
+    return register_optimizer_step_post_hook(hook)
+
+
+def graph_node(tensor: Tensor) -> Any:
+    """The autograd node that will receive the gradient of ``tensor`` (of a leaf: the node that accumulates it)."""
+    node = tensor.grad_fn
+    return torch.autograd.graph.get_gradient_edge(tensor).node if node is None else node
+
+
+def on_gradient(node: Any, hook: Callable[[tuple[Tensor | None, ...]], None]) -> Handle:
+    """``hook(gradients of the node's outputs)`` each time a backward pass reaches ``node``, before it runs."""
+    return node.register_prehook(hook)
+
+
+def on_node(node: Any, hook: Callable[[Any, Any], None]) -> Handle:
+    """``hook(gradients of its inputs, of its outputs)`` each time ``node`` has run in a backward pass."""
+    return node.register_hook(hook)
+
+
+def at_end_of_backward(callback: Callable[[], None]) -> None:
+    """Run ``callback`` once when the backward pass that is under way has finished; only to be called inside one."""
+    torch.autograd.Variable._execution_engine.queue_callback(callback)
+
+
+def remove(handles: Iterable[Handle]) -> None:
+    """Remove every one of ``handles``."""
+    for handle in handles:
+        handle.remove()
+
+
+class Eagerly:
+    """While one of these is active, functions compiled by ``torch.compile`` run as plain Python, so that their modules are seen.
+
+    With the backend "eager" the numbers are bitwise the same; a compiler that fuses operations may round differently. Where
+    torch._dynamo was never loaded there is nothing to do, and it is not loaded for this. Needs torch 2.6; before that,
+    what is compiled stays unseen.
+    """
+
+    _active: ClassVar[set["Eagerly"]] = set()
+    _stance: ClassVar[Any] = None
+    _filter: ClassVar[Any] = None
+
+    def start(self) -> None:
+        """Begin; starting twice does nothing."""
+        if self in self._active or "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
+            return
+        if not self._active:
+            # torch warns about global hooks beside compiled modules because they fire for the wrapper as well: we know.
+            warnings.filterwarnings("ignore", r"Using `torch\.compile\(module\)` when there are global hooks", UserWarning)
+            Eagerly._filter = warnings.filters[0]
+            Eagerly._stance = torch.compiler.set_stance("force_eager")
+        self._active.add(self)
+
+    def stop(self) -> None:
+        """End; the last one to end restores the stance and the warning filters."""
+        if self not in self._active:
+            return
+        self._active.discard(self)
+        if not self._active:
+            Eagerly._stance.__exit__(None, None, None)
+            filters: Any = warnings.filters  # filterwarnings is the only public way in, and this list the only way out
+            if Eagerly._filter in filters:
+                filters.remove(Eagerly._filter)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Whatever runs inside, the model and the global random states are bitwise as before afterwards.
+
+    Put back: every module's attributes (mode, hooks, which tensors it holds), the contents of parameters, buffers and
+    tensors kept as attributes, gradients, and the random states of torch, numpy and Python. Contents of lists and other
+    objects that the model's own code writes to are not.
+    """
+    parts = list(model.modules())
+    attributes = [dict(vars(part)) for part in parts]
+    tables = [
+        {name: (table, table.copy()) for name, table in saved.items() if isinstance(table, dict)}
+        for saved in attributes
+    ]
+    tensors = {
+        value
+        for saved, parts_tables in zip(attributes, tables, strict=True)
+        for value in (*saved.values(), *(v for _, table in parts_tables.values() for v in table.values()))
+        if isinstance(value, torch.Tensor)
+    }
+    contents = {tensor: (tensor.detach().clone(), tensor._version) for tensor in tensors if not tensor.is_inference()}
+    gradients = {tensor: tensor.grad for tensor in contents if tensor.is_leaf}
+    torch_state, python_state = torch.get_rng_state(), random.getstate()
+    numpy_state = np.random.get_state()  # noqa: NPY002 (the global one is meant)
+    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    mps_state = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    try:
+        yield
+    finally:
+        for part, saved, saved_tables in zip(parts, attributes, tables, strict=True):
+            for table, copy in saved_tables.values():
+                table.clear()
+                table.update(copy)
+            vars(part).clear()
+            vars(part).update(saved)
+        for tensor, (content, version) in contents.items():
+            # Only what changed, and through .data: a graph that waits for its backward pass must not notice.
+            if not _same_bits(tensor, content, version):
+                tensor.data.copy_(content)
+        for tensor, gradient in gradients.items():
+            if tensor.grad is not gradient:
+                tensor.grad = gradient
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
+        if cuda_states:
+            torch.cuda.set_rng_state_all(cuda_states)
+        if mps_state is not None:
+            torch.mps.set_rng_state(mps_state)
+
+
+def _same_bits(tensor: torch.Tensor, content: torch.Tensor, version: int) -> bool:
+    """Whether a tensor still holds that content; sparse ones are only asked whether torch noticed a change."""
+    if tensor.layout != torch.strided or tensor.is_conj() or tensor.is_neg():
+        return tensor._version == version
+
+    def bits(strided: torch.Tensor) -> torch.Tensor:
+        return strided.detach().contiguous().flatten().view(torch.uint8)
+
+    return torch.equal(bits(tensor), bits(content))
