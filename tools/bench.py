@@ -20,7 +20,8 @@ def main() -> int:
 
     wanted = sys.argv[1:]
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} cores")
-    environment = dict(os.environ)
+    shared = [str(PROJECT / "tests" / "browser"), str(PROJECT / "tools")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(shared)}
     for variable, folder in PEERS.items():
         python = PROJECT / folder / "bin" / "python"
         if python.exists():
