@@ -3,6 +3,8 @@ import '../style/index.css';
 
 export * from './version';
 export { FieldMapModel } from './marks/field_map';
+export { PointCloud } from './marks/point_cloud';
+export { PointCloudModel } from './marks/point_cloud_model';
 export { Raster } from './marks/raster';
 export { RasterModel } from './marks/raster_model';
 export { ReadoutModel, ReadoutView } from './widgets/readout';

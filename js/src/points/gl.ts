@@ -29,8 +29,8 @@ uniform float diameter;
 in vec4 pixel;
 out vec4 result;
 void main() {
-  float distance = length(gl_PointCoord - 0.5) * (diameter + 1.0);
-  float coverage = min(1.0, 0.5 * (diameter + 1.0) - distance);
+  float away = length(gl_PointCoord - 0.5) * (diameter + 1.0);
+  float coverage = min(1.0, 0.5 * (diameter + 1.0) - away);
   if (coverage <= 0.0) discard;
   result = pixel * coverage;
 }`;
@@ -220,7 +220,10 @@ export function acquire(user: object, evenSoftware: boolean): SharedRenderer | n
 }
 
 /** The last one out switches off the light. */
-export function release(user: object): void {
+export function release(user: object, cloud: Cloud | null): void {
+  if (cloud !== null) {
+    shared?.forget(cloud);
+  }
   if (users.delete(user) && users.size === 0) {
     shared?.lose();
     shared = null;

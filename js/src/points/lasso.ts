@@ -6,7 +6,7 @@ const MAX_BANDS = 1024;
  * The points inside a closed polygon [x0, y0, x1, y1, ...] by the even-odd rule, in ascending order. The edges are
  * sorted into horizontal bands first, so that each point meets only the few edges at its own height.
  */
-export function pointsInPolygon(cloud: Cloud, polygon: number[], shown: (index: number) => boolean): Int32Array {
+export function pointsInPolygon(cloud: Cloud, polygon: number[], shown: (index: number) => boolean): Int32Array<ArrayBuffer> {
   const numCorners = polygon.length / 2;
   let [left, right, bottom, top] = [Infinity, -Infinity, Infinity, -Infinity];
   for (let k = 0; k < numCorners; k++) {
