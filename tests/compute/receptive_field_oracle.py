@@ -180,15 +180,15 @@ class Oracle:
             self.model = case.model().double()
         self._buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         for name, module in self.model.named_modules():
-            if name:
+            if name and not isinstance(module, torch.jit.ScriptModule):
                 module.register_forward_hook(self._recorder(name))
 
     def _recorder(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def record(module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG001
+        def record(module: nn.Module, args: Any, output: Any) -> None:
             call = self._num_calls.get(name, 0)
             self._num_calls[name] = call + 1
             tensor = first_tensor(output)
-            if tensor is not None:
+            if tensor is not None and not torch._C._functorch.is_functorch_wrapped_tensor(tensor):
                 # A copy: the next layer may write into its input.
                 self._outputs[name, call] = tensor.detach().clone()
 

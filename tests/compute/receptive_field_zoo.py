@@ -38,7 +38,7 @@ class Zoo(list[Case]):
 
     def fn(self, name: str, function: Callable[..., Any], inputs: Any, **options: Any) -> None:
         """List a case without weights: ``function`` of the arguments alone."""
-        self.add(name, lambda: Fn(lambda module, *x: function(*x)), inputs, **options)  # noqa: ARG005
+        self.add(name, lambda: Fn(lambda module, *x: function(*x)), inputs, **options)
 
 
 def integers(num: int, *shape: int) -> Callable[[torch.Generator], tuple[Tensor]]:

@@ -1,6 +1,5 @@
 """Padding, moving, indexing, reshaping, writing in place: small architectures to examine."""
 
-# ruff: noqa: ARG005
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -98,7 +97,7 @@ def put(y: Tensor, x: Tensor) -> None:
     y[:, :, 2:4] = x[:, :, :2]
 
 
-def put_scalar(y: Tensor, x: Tensor) -> None:  # noqa: ARG001
+def put_scalar(y: Tensor, x: Tensor) -> None:
     y[..., 1] = 0
 
 
@@ -106,7 +105,7 @@ def put_through_view(y: Tensor, x: Tensor) -> None:
     y.view(-1)[3:9].copy_(x.flatten()[:6])
 
 
-def put_masked(y: Tensor, x: Tensor) -> None:  # noqa: ARG001
+def put_masked(y: Tensor, x: Tensor) -> None:
     y[torch.eye(5, dtype=torch.bool).expand(1, 1, 5, 5)] = 1.0
 
 

@@ -1,6 +1,5 @@
 """Recurrent nets, attention, linear maps over positions, norms: small architectures to examine."""
 
-# ruff: noqa: ARG005
 from __future__ import annotations
 
 from collections.abc import Callable

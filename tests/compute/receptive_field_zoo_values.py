@@ -1,6 +1,5 @@
 """Integers, decisions by value, fixed and computed kernels: small architectures to examine."""
 
-# ruff: noqa: ARG005
 from __future__ import annotations
 
 import random

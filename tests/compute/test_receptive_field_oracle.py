@@ -10,13 +10,14 @@ from receptive_field_examination import Examination, units_of
 from receptive_field_oracle import Case, Oracle, randn_inputs
 from receptive_field_zoo import Fn
 from receptive_field_zoo_convolutions import CONVOLUTIONS
+from receptive_field_zoo_hostile import HOSTILE
 from receptive_field_zoo_interfaces import INTERFACES
 from receptive_field_zoo_layout import LAYOUT
 from receptive_field_zoo_sequences import SEQUENCES
 from receptive_field_zoo_values import VALUES
 from torch import Tensor, nn
 
-ZOO = [*CONVOLUTIONS, *LAYOUT, *SEQUENCES, *VALUES, *INTERFACES]
+ZOO = [*CONVOLUTIONS, *LAYOUT, *SEQUENCES, *VALUES, *INTERFACES, *HOSTILE]
 
 
 @pytest.mark.parametrize("case", ZOO, ids=lambda case: case.name)
@@ -55,13 +56,13 @@ def positions(mask: Tensor) -> list[int]:
         (lambda: nn.ReflectionPad1d(2), 5, 0, [2]),
         (lambda: nn.Upsample(scale_factor=2, mode="linear"), 4, 2, [0, 1]),
         (lambda: nn.AdaptiveAvgPool1d(3), 7, 1, [2, 3, 4]),
-        (lambda: Fn(lambda m, x: x.cumsum(2)), 6, 3, [0, 1, 2, 3]),  # noqa: ARG005
-        (lambda: Fn(lambda m, x: x.sign().detach().roll(1, 2)), 6, 0, [5]),  # noqa: ARG005
-        (lambda: Fn(lambda m, x: x * torch.tensor([1.0, 0, 1])), 3, 1, []),  # noqa: ARG005
+        (lambda: Fn(lambda m, x: x.cumsum(2)), 6, 3, [0, 1, 2, 3]),
+        (lambda: Fn(lambda m, x: x.sign().detach().roll(1, 2)), 6, 0, [5]),
+        (lambda: Fn(lambda m, x: x * torch.tensor([1.0, 0, 1])), 3, 1, []),
         (lambda: Fn(lambda m, x: m.c(x) - m.c(x), c=nn.Conv1d(1, 1, 2)), 5, 1, [1, 2]),
         (lambda: Fn(lambda m, x: nn.functional.conv1d(x, m.k), k=torch.tensor([[[1.0, 0, -1]]])), 6, 2, [2, 4]),
-        (lambda: Fn(lambda m, x: x.argmax(2, keepdim=True)), 5, 0, [0, 1, 2, 3, 4]),  # noqa: ARG005
-        (lambda: Fn(lambda m, x: x.sort(2)[0]), 4, 1, [0, 1, 2, 3]),  # noqa: ARG005
+        (lambda: Fn(lambda m, x: x.argmax(2, keepdim=True)), 5, 0, [0, 1, 2, 3, 4]),
+        (lambda: Fn(lambda m, x: x.sort(2)[0]), 4, 1, [0, 1, 2, 3]),
     ],
 )
 def test_oracle_finds_what_a_person_derives(build: Any, length: int, unit: int, expected: list[int]) -> None:
