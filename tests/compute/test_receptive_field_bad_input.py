@@ -1,6 +1,5 @@
 """What the receptive field engine says to bad input, and that the model survives it unchanged."""
 
-# ruff: noqa: ARG001, ARG005
 from __future__ import annotations
 
 import re
@@ -10,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dlwidgets.compute.receptive_field import effective_receptive_field, trace
 from receptive_field_oracle import photograph
 from receptive_field_zoo import Fn
 from torch import Tensor, nn
 
 from dlwidgets.compute.context import Cancelled
+from dlwidgets.compute.receptive_field import effective_receptive_field, trace
 
 SHAPE = (1, 1, 8, 9)
 
