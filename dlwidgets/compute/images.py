@@ -102,6 +102,16 @@ def to_picture(values: Tensor, axes: tuple[int, ...]) -> UInt8[np.ndarray, "heig
     return np.ascontiguousarray(levels.expand(3, -1, -1).permute(1, 2, 0).numpy())
 
 
+def to_pil(image: Float[Tensor, "channel height width"] | None) -> Any:
+    """A PIL image of what `load_image` gives, 8 bits a channel: unlike an array it can be compared and linked."""
+    from PIL import Image
+
+    if image is None:
+        return None
+    levels = (255 * image).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(levels[0].numpy() if len(levels) == 1 else levels.permute(1, 2, 0).contiguous().numpy())
+
+
 def _photograph() -> Path:
     spec = find_spec("sklearn")
     if spec is None or not spec.submodule_search_locations:

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
+from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar
 
 import ipywidgets
@@ -95,16 +97,18 @@ class Exhibit(ipywidgets.VBox):
         lane: LaneName = "quick",
         topic: str = "result",
         then: Callable[[Any], None] | None = None,
+        failed: Callable[[BaseException], None] | None = None,
         **kwargs: Any,
     ) -> int:
         """Run ``function(*args, context=context, **kwargs)`` off this thread, then ``then(value)``, then `_draw`.
 
-        ``then`` runs under the lock; left out, the value becomes ``self.result``. A newer request of the same ``topic``
+        ``then`` runs under the lock; left out, the value becomes ``self.result``. ``failed(error)`` runs instead, before
+        the error is shown, if there was one or the job was stopped. A newer request of the same ``topic``
         replaces this one while it waits; the lanes are explained in `runner`. Returns the request's number.
         """
 
         def deliver(outcome: Outcome) -> None:
-            self._deliver(outcome, then)
+            self._deliver(outcome, then, failed)
 
         with self._lock:
             if self._closed:
@@ -158,8 +162,9 @@ class Exhibit(ipywidgets.VBox):
         self._labels = {**self._labels, widget.model_id: [visible(name), visible(content)]}
 
     def _own(self, widget: ipywidgets.Widget) -> Any:
-        """Have a model that is no descendant of this box (a ``jslink``, say) closed with it; returns the model."""
+        """Have a model that is no child of this box for now (a hidden figure, a ``jslink``) belong to it; returns it."""
         self._owned.append(widget)
+        self._adopt()
         return widget
 
     def _show_error(self, error: BaseException) -> None:
@@ -189,6 +194,19 @@ class Exhibit(ipywidgets.VBox):
             raise RuntimeError("wait() was called from a callback of a widget, which would wait for itself")
         get_runner().wait(self, timeout)
 
+    def export(self, path: str | PathLike[str]) -> Path:
+        """Write the widget as it is, once it is idle, into one HTML file that needs neither kernel nor network.
+
+        What the browser computes itself (hovering, pinning, readouts) goes on working there; what needs Python does not.
+
+        Raises:
+            FileNotFoundError: the folder of ``path`` does not exist, or the front end was not built.
+        """
+        from dlwidgets.export import export_page
+
+        self.wait()
+        return export_page(self, Path(path), title=type(self).__name__)
+
     def close(self) -> None:
         """Stop its work and free every model it is made of. Closing twice does nothing."""
         if getattr(self, "_closed", True):
@@ -196,9 +214,10 @@ class Exhibit(ipywidgets.VBox):
         with self._lock:
             self._closed = True
             get_runner().close(self)
-            for widget in [*self._owned, *walk(self)]:
-                if widget is not self:
-                    widget.close()
+            for root in (*self._owned, self):
+                for widget in list(walk(root)):
+                    if widget is not self:
+                        widget.close()
             self._adopted.clear()
             self._owned.clear()
             super().close()
@@ -221,7 +240,12 @@ class Exhibit(ipywidgets.VBox):
 
     # How it works
 
-    def _deliver(self, outcome: Outcome, then: Callable[[Any], None] | None) -> None:
+    def _deliver(
+        self,
+        outcome: Outcome,
+        then: Callable[[Any], None] | None,
+        failed: Callable[[BaseException], None] | None,
+    ) -> None:
         request = outcome.request
         with self._lock:
             if self._closed:
@@ -232,6 +256,8 @@ class Exhibit(ipywidgets.VBox):
                 if request.number < self._shown.get(request.topic, 0):
                     return
                 self._shown[request.topic] = request.number
+                if outcome.error is not None and failed is not None:
+                    failed(outcome.error)
                 if isinstance(outcome.error, Cancelled):
                     return
                 if outcome.error is not None:
@@ -280,7 +306,8 @@ class Exhibit(ipywidgets.VBox):
     @traitlets.observe("children")
     def _adopt(self, _: Any = None) -> None:
         """Put every model of the tree under the lock; call it again after adding a mark to a figure."""
-        present = {id(widget): widget for widget in walk(self) if widget is not self}
+        roots = (self, *self._owned)
+        present = {id(widget): widget for root in roots for widget in walk(root) if widget is not self}
         for key in present.keys() - self._adopted.keys():
             _put_under_lock(present[key])
         self._adopted = present
