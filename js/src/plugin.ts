@@ -1,6 +1,7 @@
 import { IJupyterWidgetRegistry } from '@jupyter-widgets/base';
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 
+import { commands } from './commands';
 import { MODULE_NAME, MODULE_VERSION } from './version';
 
 const widgets: JupyterFrontEndPlugin<void> = {
@@ -18,4 +19,4 @@ const widgets: JupyterFrontEndPlugin<void> = {
   },
 };
 
-export default [widgets];
+export default [widgets, commands];

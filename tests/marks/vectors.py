@@ -130,7 +130,7 @@ def field_vectors() -> list[dict]:
 
 
 def pixels_of(count: int, scale: float, offset: float, size: int) -> list[list[int]]:
-    """The cells of each pixel: of a wide cell every pixel whose middle it holds, of narrow ones those that start there."""
+    """The cells of each pixel: the wide cell that holds its middle, or all the narrow ones that start in it."""
     cells: list[list[int]] = [[] for _ in range(count)]
     if scale >= 1:
         for pixel in range(count):
@@ -159,8 +159,15 @@ def coverage_vectors() -> list[dict]:
             some = int(mask[np.ix_(row_cells, column_cells)].sum())
             expected.append([some, len(row_cells) * len(column_cells)])
         vectors.append(
-            {"scale": scale, "offset": offset, "mask": mask.astype(int).tolist(), "height": 16, "width": 12, "expected": expected}
-        )  # fmt: skip
+            {
+                "scale": scale,
+                "offset": offset,
+                "mask": mask.astype(int).tolist(),
+                "height": 16,
+                "width": 12,
+                "expected": expected,
+            }
+        )
     return vectors
 
 

@@ -1,0 +1,5 @@
+import type { GalleryEntry } from './exhibit';
+import { receptiveField } from './receptive_field';
+
+/** One entry an exhibit, in the order in which the palette shows them. */
+export const gallery: GalleryEntry[] = [receptiveField];
