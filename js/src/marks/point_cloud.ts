@@ -39,8 +39,8 @@ const MEASURE = 'dlwidgets:points';
 const MAX_MEASURES = 1000;
 
 /** Up to so many selected points get a ring; any number stands out because the others fade. */
-const MAX_RINGS = 500;
-const FADED = 0.15;
+const MAX_RINGS = 50;
+const FADED = 0.2;
 
 /** Points on two canvases: below the points, above what follows the pointer. */
 export class PointCloud extends Mark {

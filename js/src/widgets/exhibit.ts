@@ -109,16 +109,14 @@ export class ExhibitView extends VBoxView {
   }
 
   private showProgress(): void {
-    const progress: { fraction: number; text: string } | null = this.model.get('_progress');
+    const { fraction, text }: { fraction?: number; text?: string } = this.model.get('_progress') ?? {};
     const busy: boolean = this.model.get('_busy') && this.model.comm_live;
     this.el.setAttribute('aria-busy', String(busy));
-    this.progress.hidden = !busy || !progress;
-    if (progress) {
-      const [bar, text] = this.progress.children as unknown as [HTMLProgressElement, HTMLElement];
-      bar.value = progress.fraction;
-      bar.setAttribute('aria-label', progress.text || 'Progress');
-      text.textContent = progress.text;
-    }
+    this.progress.hidden = !busy || fraction === undefined;
+    const [bar, line] = this.progress.children as unknown as [HTMLProgressElement, HTMLElement];
+    bar.value = fraction ?? 0;
+    bar.setAttribute('aria-label', text || 'Progress');
+    line.textContent = text ?? '';
   }
 
   private showDescription(): void {
