@@ -18,6 +18,7 @@ from dlwidgets.compute.latent_space import (
     Posterior,
     box_coverage,
     class_coverage,
+    contour,
     decode_grid,
     fit_pca,
     fit_umap,
@@ -206,6 +207,51 @@ def test_bad_paths_are_named(arguments, message):
         interpolate(*arguments)
 
 
+# ---- contours
+
+
+@given(seed=st.integers(0, 1000), share=st.floats(0.01, 0.99))
+def test_a_contour_holds_its_share_of_the_probability(seed, share):
+    source = torch.Generator().manual_seed(seed)
+    factor, mean = torch.randn(2, 2, generator=source, **f64), torch.randn(2, generator=source, **f64)
+    covariance = factor @ factor.T + 0.05 * torch.eye(2, **f64)
+    points = contour(mean, covariance, share, 400)
+    # all at one Mahalanobis distance, and that one holds the share: the square is chi-squared with 2 degrees of freedom
+    squares = ((points - mean) @ torch.linalg.inv(covariance) * (points - mean)).sum(1)
+    assert torch.allclose(squares, squares[0].expand(400))
+    draws = torch.randn(20_000, 2, generator=source, **f64).square().sum(1)
+    inside = float((draws < squares[0]).double().mean())
+    assert inside == pytest.approx(share, abs=4.5 * math.sqrt(share * (1 - share) / 20_000))
+    # the area of the polygon, positive because counter-clockwise, is that of the ellipse
+    following = points.roll(-1, 0)
+    area = 0.5 * float((points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0]).sum())
+    expected = math.pi * float(squares[0]) * math.sqrt(float(torch.linalg.det(covariance)))
+    assert area == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_contours_of_the_prior_are_circles_and_those_of_a_point_a_point():
+    one_sd = contour([0.0, 0.0], torch.eye(2), share=1 - math.exp(-0.5))
+    assert torch.allclose(one_sd.norm(dim=1), torch.ones(64, **f64))
+    assert torch.allclose(one_sd[0], torch.tensor([1.0, 0.0], **f64))
+    assert torch.equal(contour([1.0, 2.0], torch.zeros(2)), torch.tensor([[1.0, 2.0]], **f64).expand(64, 2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([0.0] * 3, torch.eye(3)), r"expected a Gaussian in the plane.*got \(3,\) and \(3, 3\)"),
+        (([0.0, math.nan], torch.eye(2)), "expected finite numbers"),
+        (([0.0, 0.0], torch.tensor([1.0, -1.0])), "covariance: expected a matrix without negative eigenvalues"),
+        (([0.0, 0.0], torch.eye(2), 1.0), "share: expected a number between 0 and 1, got 1"),
+        (([0.0, 0.0], torch.eye(2), 0.0), "share: expected a finite number > 0"),
+        (([0.0, 0.0], torch.eye(2), 0.5, 2), "num_points: expected an integer >= 3"),
+    ],
+)
+def test_bad_contours_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        contour(*arguments)
+
+
 # ---- projections
 
 
@@ -288,6 +334,8 @@ def test_umap_is_asked_for_its_transform_and_its_approximate_inverse(monkeypatch
     assert grid_codes(((0, 1), (0, 1)), 2, 2, projection=projection).shape == (2, 2, 3)
     with pytest.raises(ValueError, match="through: UMAP has no parallel planes"):
         projection.lift([[1.0, 2.0]], through=codes[0])
+    with pytest.raises(ValueError, match="codes: UMAP needs at least 4 of them, got 3"):
+        fit_umap(codes[:3])
 
 
 # ---- distances and coverage

@@ -180,6 +180,14 @@ def test_images_are_left_alone_and_may_come_as_any_float_type_or_from_numpy():
     assert same(expected, train_vae(np.flip(np.flip(images.numpy(), 0).copy(), 0), epochs=1))
 
 
+def test_values_that_rounding_put_just_outside_are_taken_as_inside():
+    images = some_images()
+    images[0, 0, 0], images[1, 0, 0] = 0.0, 1.0
+    expected = train_vae(images, epochs=1)
+    images[0, 0, 0], images[1, 0, 0] = -1e-7, 1.0000002
+    assert same(expected, train_vae(images, epochs=1))
+
+
 def test_the_result_is_detached_and_on_the_cpu_and_can_travel():
     vae = pickle.loads(pickle.dumps(train_vae(some_images(), epochs=1)))
     tensors = [vae.codes, vae.history.elbo, vae.history.kl, vae.autoencoder.decode(torch.zeros(1, 2))]

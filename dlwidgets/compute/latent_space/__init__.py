@@ -5,6 +5,7 @@ eval mode without gradients, and leave modules and random states as they were.
 """
 
 from dlwidgets.compute.latent_space.autoencoder import Autoencoder, Coder, bind, decode, reconstruct
+from dlwidgets.compute.latent_space.contours import contour
 from dlwidgets.compute.latent_space.coverage import (
     ClassCoverage,
     Coverage,
@@ -54,6 +55,7 @@ __all__ = [
     "bind",
     "box_coverage",
     "class_coverage",
+    "contour",
     "cross_entropy",
     "decode",
     "decode_grid",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dlwidgets.compute.context import Context
 from dlwidgets.compute.latent_space.autoencoder import bind
-from dlwidgets.compute.latent_space.inputs import as_box, as_codes, as_count, finite_rows, shape
+from dlwidgets.compute.latent_space.inputs import as_box, as_codes, as_count, as_number, finite_rows, shape
 from dlwidgets.compute.latent_space.projection import Projection
 
 _QUADRATURE_NODES = 64
@@ -31,7 +31,7 @@ def latent_box(codes: Any, margin: float = 0.1) -> tuple[tuple[float, float], ..
     """
     rows = finite_rows(as_codes(codes, "codes"), "codes").double()
     low, high = rows.amin(0), rows.amax(0)
-    extent = high - low
+    extent, margin = high - low, as_number(margin, "margin")
     scale = torch.maximum(low.abs(), high.abs())
     # Codes far from 0 are further apart in floating point than one unit: then that would not make a box.
     grow = torch.where(extent > 1e-9 * scale, margin * extent, (1e-9 * scale).clamp_min(1))

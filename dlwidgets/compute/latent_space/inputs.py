@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+_ROUNDING = 1e-5  # resizing leaves values such as 1.0000001
+
 
 def as_tensor(value: Any, name: str) -> Tensor:
     """A detached tensor of real numbers from a tensor or a numpy array; TypeError names ``name`` for anything else."""
@@ -41,9 +43,9 @@ def as_unit_images(value: Any, name: str) -> Float[Tensor, "sample ..."]:
     if not bool(torch.isfinite(images).all()):
         raise ValueError(f"{name}: expected finite values in [0, 1], got {_num_non_finite(images)} that are NaN or inf")
     low, high = float(images.min()), float(images.max())
-    if low < 0 or high > 1:
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise ValueError(f"{name}: expected values in [0, 1], got values from {low:g} to {high:g}")
-    return images.to("cpu", torch.float32)
+    return images.to("cpu", torch.float32).clamp(0, 1)
 
 
 def as_codes(value: Any, name: str) -> Float[Tensor, "code latent"]:

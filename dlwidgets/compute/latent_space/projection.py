@@ -1,7 +1,7 @@
 """Planes to look at a latent space of more than two dimensions, with the way back for decoding."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from torch import Tensor
 from dlwidgets.compute.latent_space.inputs import as_codes, as_count, finite_rows, shape
 
 
+@runtime_checkable
 class Projection(Protocol):
     """A map from codes to points of a plane and a way back."""
 
@@ -107,11 +108,17 @@ def fit_pca(codes: Any, num_components: int = 2) -> PCA:
 
 
 def fit_umap(codes: Any, num_components: int = 2, *, seed: int = 0) -> UMAP:
-    """A UMAP embedding of the finite codes; ImportError, saying what to install, where umap-learn is missing."""
+    """A UMAP embedding of the finite codes, the same for the same seed.
+
+    ImportError, saying what to install, where umap-learn is missing; ValueError for fewer than num_components + 2 of
+    them.
+    """
     rows = finite_rows(as_codes(codes, "codes"), "codes")
     num_components, seed = as_count(num_components, "num_components"), as_count(seed, "seed", 0)
     try:
         from umap import UMAP as Reducer  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise ImportError("fit_umap needs the optional package umap-learn: pip install umap-learn") from error
+    if len(rows) < num_components + 2:
+        raise ValueError(f"codes: UMAP needs at least {num_components + 2} of them, got {len(rows)}")
     return UMAP(Reducer(n_components=num_components, random_state=seed).fit(rows.float().numpy()), seed)
