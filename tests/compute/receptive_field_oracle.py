@@ -207,7 +207,9 @@ class Oracle:
         """The arguments of draw ``seed`` in float64."""
         with double_precision():
             drawn = self.case.arguments(seed)
-        return tuple(item.double() if isinstance(item, Tensor) and item.is_floating_point() else item for item in drawn)
+        # A Parameter given as input is data, not a weight.
+        plain = [item.detach().as_subclass(Tensor) if isinstance(item, Tensor) else item for item in drawn]
+        return tuple(item.double() if isinstance(item, Tensor) and item.is_floating_point() else item for item in plain)
 
     def run(self, arguments: tuple[Any, ...], parameters: FreeParameters) -> dict[Target, Tensor]:
         """All outputs of one run, from the same buffers and random numbers each time."""
