@@ -199,3 +199,26 @@ def _same_bits(tensor: torch.Tensor, content: torch.Tensor, version: int) -> boo
         return strided.detach().contiguous().flatten().view(torch.uint8)
 
     return torch.equal(bits(tensor), bits(content))
+
+
+@contextmanager
+def attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Afterwards every module's attributes and the global random states are as before; contents of tensors are not looked at.
+
+    The light sibling of `undisturbed`, for code that never writes into a tensor of the model.
+    """
+    parts = [(vars(part), dict(vars(part))) for part in model.modules()]
+    tables = [(value, value.copy()) for _, saved in parts for value in saved.values() if isinstance(value, dict)]
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one is meant)
+    try:
+        yield
+    finally:
+        for table, copy in tables:
+            table.clear()
+            table.update(copy)
+        for attributes, saved in parts:
+            attributes.clear()
+            attributes.update(saved)
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])  # noqa: NPY002

@@ -1,0 +1,357 @@
+"""Recording a run of a model: every op as a node of a graph, writes in place turned into new values.
+
+Tensors that depend on the input, on a Parameter or on a random draw become `Traced` tensors, which have a shape and,
+unless the run needs them, no numbers. Tensors made from buffers and constants alone stay real ones, so that holes can be
+read from their values. A tensor that already existed is never written to: the written state lives in a `Root` here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from .constants import known_of
+from .graph import Node, Value
+from .operations import Operation, operation
+from .shapes import quick_layout
+
+
+class Leak(Exception):
+    """A run without numbers needs one: a branch or a shape that depends on data."""
+
+
+class Root:
+    """The memory behind some tensors: what it holds now, and how often it was written to."""
+
+    __slots__ = ("content", "shape", "strides", "version")
+
+    def __init__(self, content: Value | Tensor, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
+        self.content, self.shape, self.strides, self.version = content, shape, strides, 0
+
+
+class Traced(Tensor):
+    """A tensor of the recorded run; ``carried`` holds its numbers where the run has them."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    root: Root
+    value: Value | Tensor
+    version: int
+    carried: Tensor | None
+    recorder: Recorder
+    meta: Tensor | None
+
+    @staticmethod
+    def __new__(
+        cls: Any, layout: tuple[Any, Any, int, torch.dtype], device: Any, recorder: Any, root: Any, value: Any
+    ) -> Any:
+        shape, strides, offset, dtype = layout
+        made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls, shape, strides=strides, storage_offset=offset, dtype=dtype, device=device, requires_grad=False
+        )
+        made.recorder, made.root, made.value, made.version = recorder, root, value, root.version
+        made.carried = made.meta = None
+        return made
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise RuntimeError(f"{func} was called on a tensor of a recorded run after the run")
+
+    def numbers(self, why: str) -> Tensor:
+        """The numbers themselves, handed to code that no graph records."""
+        if self.carried is None:
+            raise Leak(why)
+        self.recorder.note_leak(why)
+        return self.carried.detach().clone()
+
+    def numpy(self, *args: Any, **kwargs: Any) -> Any:
+        return self.numbers("numpy").numpy(*args, **kwargs)
+
+    def tolist(self) -> Any:
+        return self.numbers("tolist").tolist()
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.numbers("numpy").__array__(*args, **kwargs)
+
+    def __repr__(self, **_: Any) -> str:
+        return f"Traced({tuple(self.shape)})"
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.clone()
+
+
+class Recorder(TorchDispatchMode):
+    """Records the ops that run inside it. ``real``: carry numbers along, for runs that cannot do without."""
+
+    def __init__(self, parameters: list[Tensor], real: bool) -> None:
+        super().__init__()
+        self.real = real
+        self.nodes: list[Node] = []
+        self.broken: tuple[int, str] | None = None
+        self._roots: dict[int, Root] = {}
+        self._own: dict[int, Any] = {}
+        self._keep: list[Any] = []
+        for parameter in parameters:
+            if parameter.is_floating_point() or parameter.is_complex():
+                self._root_of(parameter, Value(tuple(parameter.shape), parameter.dtype, None, 0, 0))
+
+    # What enters
+
+    def enter(self, tensor: Tensor, depends: bool) -> Traced:
+        """A tensor from outside whose numbers are free; ``depends``: it is the input itself."""
+        value = Value(tuple(tensor.shape), tensor.dtype, None, 0, 0)
+        value.depends = depends
+        layout = tuple(tensor.shape), tensor.stride(), 0, tensor.dtype
+        made = self._wrap(value, layout, tensor.device)
+        if self.real:
+            # The memory behind may be larger or shared: a copy with the same strides.
+            made.carried = torch.empty_strided(*layout[:2], dtype=tensor.dtype, device=tensor.device).copy_(
+                tensor.detach()
+            )
+        return made
+
+    def note_leak(self, why: str) -> None:
+        """Numbers left the graph: what comes later may depend on them in any way."""
+        if self.broken is None:
+            self.broken = len(self.nodes), why
+
+    def current(self, tensor: Tensor) -> Value | Tensor:
+        """What a tensor holds now: a value of the graph, or a real tensor if it is constant."""
+        if isinstance(tensor, Traced):
+            if tensor.version != tensor.root.version:
+                tensor.value, tensor.version = self._read(tensor.root, tensor), tensor.root.version
+            return tensor.value
+        root = self._roots.get(_memory(tensor))
+        return tensor if root is None else self._read(root, tensor)
+
+    # The dispatch
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        op = operation(func)
+        free = False
+
+        def resolve(item: Any) -> Any:
+            nonlocal free
+            if isinstance(item, Tensor):
+                found = self.current(item)
+                free = free or isinstance(found, Value)
+                return found
+            if type(item) in (list, tuple):
+                return [resolve(part) for part in item]
+            return item
+
+        resolved = tuple(resolve(item) for item in args)
+        keywords = {key: resolve(item) for key, item in kwargs.items()} if kwargs else kwargs
+        if op.reads_data and free:
+            return self._data(op, func, args, kwargs, resolved, keywords)
+        if op.fills and not op.random:
+            return self._constant(op, func, tree_map(self._plain, args), kwargs, args)
+        if not free and not op.random:
+            return self._constant(op, func, resolved, keywords, args)
+        return self._free(op, func, args, kwargs, resolved, keywords)
+
+    def _plain(self, item: Any) -> Any:
+        """A stand-in for a free tensor whose numbers do not matter."""
+        if isinstance(item, Traced):
+            return torch.empty_strided(tuple(item.shape), item.stride(), dtype=item.dtype, device=item.device)
+        return item
+
+    def _constant(self, op: Operation, func: Any, args: Any, kwargs: Any, originals: Any) -> Any:
+        """Run for real what depends on constants alone."""
+        if op.writes and originals:
+            target = originals[op.writes[0]] if op.writes[0] < len(originals) else None
+            if isinstance(target, Tensor) and (isinstance(target, Traced) or _memory(target) not in self._own):
+                fresh = [item.clone() if index in op.writes else item for index, item in enumerate(args)]
+                func(*fresh, **kwargs)
+                for index in op.writes:
+                    self._write(originals[index], fresh[index])
+                return target
+        result = func(*args, **kwargs)
+        for item in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(item, Tensor) and not op.views:
+                self._own[_memory(item)] = item
+        return originals[op.writes[0]] if op.writes and isinstance(result, Tensor) and originals else result
+
+    def _data(self, op: Operation, func: Any, args: Any, kwargs: Any, resolved: Any, keywords: Any) -> Any:
+        """Let numbers of free tensors out, or shapes that depend on them."""
+        if not self.real:
+            raise Leak(op.name)
+        self.note_leak(op.name)
+        result = func(*tree_map(self._real, args), **tree_map(self._real, kwargs))
+        if not any(isinstance(item, Tensor) for item in (result if isinstance(result, (tuple, list)) else [result])):
+            return result
+        return self._outputs(op, func, args, resolved, keywords, result, result)
+
+    def _free(self, op: Operation, func: Any, args: Any, kwargs: Any, resolved: Any, keywords: Any) -> Any:
+        if op.writes:
+            return self._free_write(op, func, args, kwargs, resolved, keywords)
+        if not self.real:
+            layout = quick_layout(op, args, kwargs)
+            if layout is not None:
+                node = self._node(op.name, func, resolved, keywords)
+                return self._wrap(self._output(node, layout[0], layout[3]), layout, _device(args))
+        real = func(*tree_map(self._real, args), **tree_map(self._real, kwargs)) if self.real else None
+        result = real if self.real else func(*tree_map(_meta, args), **_meta_keywords(kwargs))
+        return self._outputs(op, func, args, resolved, keywords, result, real)
+
+    def _outputs(
+        self, op: Operation, func: Any, args: Any, resolved: Any, keywords: Any, result: Any, real: Any
+    ) -> Any:
+        node = self._node(op.name, func, resolved, keywords)
+        base = next((item for item in args if isinstance(item, Tensor)), None)
+        root = self._root_of(base) if op.views and base is not None else None
+
+        def wrap(item: Any) -> Any:
+            if not isinstance(item, Tensor):
+                return item
+            if item.layout != torch.strided:
+                raise Leak(f"{op.name} (a result that is not strided)")
+            value = self._output(node, tuple(item.shape), item.dtype)
+            layout = tuple(item.shape), item.stride(), item.storage_offset() if root else 0, item.dtype
+            made = self._wrap(value, layout, _device(args) if not self.real else item.device, root)
+            if real is not None:
+                made.carried = item
+            return made
+
+        return tree_map(wrap, result)
+
+    def _free_write(self, op: Operation, func: Any, args: Any, kwargs: Any, resolved: Any, keywords: Any) -> Any:
+        """An op that writes into its arguments, or into ``out``."""
+        if op.writes != (0,) or op.num_results > 1:
+            raise Leak(f"{op.name} (writes into several arguments)")
+        target = args[0]
+        if self.real:
+            reals = list(tree_map(self._real, args))
+            if not isinstance(target, Traced):
+                # A tensor that was there before: write into a copy, and keep that as its numbers.
+                reals[0] = reals[0].clone()
+            func(*reals, **tree_map(self._real, kwargs))
+            if not isinstance(target, Traced):
+                self._shadow(target, reals[0])
+        node = self._node(op.functional, func, resolved, keywords)
+        self._write(target, self._output(node, tuple(target.shape), target.dtype))
+        return target
+
+    # Values and memory
+
+    def _node(self, name: str, func: Any, args: Any, kwargs: Any) -> Node:
+        node = Node(name, func, args, kwargs)
+        for item in (*node.args, *node.kwargs.values()):
+            for part in item if isinstance(item, list) else (item,):
+                if isinstance(part, Tensor):
+                    # A constant that a node refers to must keep its numbers: later writes go to a root.
+                    self._own.pop(_memory(part), None)
+                    self._keep.append(part)
+        self.nodes.append(node)
+        return node
+
+    def _output(self, node: Node, shape: tuple[int, ...], dtype: torch.dtype) -> Value:
+        value = Value(shape, dtype, node, len(node.outputs), len(self.nodes))
+        node.outputs.append(value)
+        value.known = known_of(node, value)
+        return value
+
+    def _wrap(self, value: Value, layout: Any, device: Any, root: Root | None = None) -> Traced:
+        return Traced(layout, device, self, root or Root(value, layout[0], tuple(layout[1])), value)
+
+    def _root_of(self, tensor: Tensor, content: Value | None = None) -> Root:
+        if isinstance(tensor, Traced):
+            return tensor.root
+        key = _memory(tensor)
+        root = self._roots.get(key)
+        if root is None:
+            held = tensor.detach()
+            if not covers_memory(held):
+                held = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
+            root = self._roots[key] = Root(content or held.clone(), tuple(held.shape), held.stride())
+            self._keep.append(tensor)
+        return root
+
+    def _read(self, root: Root, tensor: Tensor) -> Value | Tensor:
+        """What the memory holds now, seen through the layout of ``tensor``."""
+        layout = tuple(tensor.shape), tensor.stride(), tensor.storage_offset()
+        if layout == (root.shape, root.strides, 0) and tensor.dtype == root.content.dtype:
+            return root.content
+        if isinstance(root.content, Tensor):
+            return root.content.as_strided(*layout)
+        node = self._node("read_memory", None, (root.content, root.strides, *layout), {})
+        return self._output(node, layout[0], tensor.dtype)
+
+    def _write(self, tensor: Tensor, new: Value | Tensor) -> None:
+        """Put ``new`` where ``tensor`` looks."""
+        root = self._root_of(tensor)
+        layout = tuple(tensor.shape), tensor.stride(), tensor.storage_offset()
+        if layout == (root.shape, root.strides, 0):
+            root.content = new
+        elif isinstance(new, Tensor) and isinstance(root.content, Tensor):
+            content = torch.empty_strided(root.shape, root.strides, dtype=root.content.dtype).copy_(root.content)
+            content.as_strided(*layout).copy_(new)
+            root.content = content
+        else:
+            old = root.content
+            node = self._node("write_memory", None, (old, new, root.strides, *layout), {})
+            root.content = self._output(node, root.shape, old.dtype)
+        root.version += 1
+        if isinstance(tensor, Traced):
+            tensor.value, tensor.version = new, root.version
+
+    def _shadow(self, tensor: Tensor, numbers: Tensor) -> None:
+        raise Leak("writing the input's numbers into a tensor of the model")
+
+    def _real(self, item: Any) -> Any:
+        if isinstance(item, Traced):
+            return item.carried
+        if isinstance(item, Tensor):
+            found = self.current(item)
+            return found if isinstance(found, Tensor) else item
+        return item
+
+
+def covers_memory(tensor: Tensor) -> bool:
+    """Whether a tensor is the whole of its memory, each element once."""
+    expected = 1
+    for size, stride in sorted(zip(tensor.shape, tensor.stride(), strict=True), key=lambda pair: (pair[1], pair[0])):
+        if size != 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return tensor.storage_offset() == 0 and tensor.untyped_storage().nbytes() == expected * tensor.element_size()
+
+
+def _memory(tensor: Tensor) -> int:
+    """A name for the memory behind a real tensor."""
+    try:
+        return tensor.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):
+        return id(tensor)
+
+
+def _device(args: Any) -> torch.device:
+    for item in args:
+        if isinstance(item, Tensor):
+            return item.device
+        if isinstance(item, (list, tuple)) and item and isinstance(item[0], Tensor):
+            return item[0].device
+    return torch.device("cpu")
+
+
+def _meta(item: Any) -> Any:
+    if isinstance(item, Tensor):
+        if isinstance(item, Traced) and item.meta is not None:
+            return item.meta
+        made = torch.empty_strided(tuple(item.shape), item.stride(), dtype=item.dtype, device="meta")
+        if item.storage_offset():
+            made = made.as_strided(tuple(item.shape), item.stride(), item.storage_offset())
+        return made
+    return torch.device("meta") if isinstance(item, torch.device) else item
+
+
+def _meta_keywords(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {key: torch.device("meta") if key == "device" and item else _meta(item) for key, item in kwargs.items()}

@@ -1,0 +1,93 @@
+"""Size, jump and padding of fields as if the input went on for ever in all directions.
+
+Per value and input axis the geometry is ``(axis, jump, low, high)``: unit u along that axis of the value sees the input
+from ``jump * u + low`` to ``jump * u + high``; axis None: every unit sees ``low`` to ``high``. None where there are no
+such numbers. See Araujo, Norris, Sim, Computing Receptive Fields of Convolutional Neural Networks, Distill 2019.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from .axis_maps import AxisMap, Taps
+from .graph import Run, Value
+from .links import Elsewhere, Link, Several
+from .walk import Walk
+
+Line = tuple[int | None, Fraction, Fraction, Fraction] | None
+Number = int | float | None
+
+
+class Geometry:
+    """The geometries of all values of a run along the input axes ``axes``, found as they are asked for."""
+
+    def __init__(self, walk: Walk, axes: tuple[int, ...]) -> None:
+        self.axes = axes
+        run: Run = walk.run
+        zero = Fraction(0)
+        run.input.geometry = [(axis, Fraction(1), zero, zero) for axis in axes]
+        for node in run.nodes:
+            if not node.depends:
+                continue
+            for output in node.outputs:
+                lines: list[list[Line]] = []
+                for step in walk.steps(node, output.number):
+                    before = step.value.geometry
+                    if before is not None:
+                        lines.append(_through(step.link, before))
+                output.geometry = [_joined([line[a] for line in lines]) for a in range(len(axes))] if lines else None
+
+    def numbers(self, value: Value) -> tuple[tuple[Number, ...], tuple[Number, ...], tuple[Number, ...]]:
+        """Size, jump and padding per input axis."""
+        lines: list[Line] = value.geometry or [None] * len(self.axes)
+        sizes = tuple(None if line is None else _plain(line[3] - line[2] + 1) for line in lines)
+        jumps = tuple(None if line is None or line[0] is None else _plain(line[1]) for line in lines)
+        paddings = tuple(None if line is None or line[0] is None else _plain(-line[2]) for line in lines)
+        return sizes, jumps, paddings
+
+
+def _plain(number: Fraction) -> Number:
+    return int(number) if number.denominator == 1 else float(number)
+
+
+def _joined(lines: list[Line]) -> Line:
+    """The smallest line that holds all: there is one only if they keep step."""
+    first = lines[0]
+    if first is None or any(line is None or line[:2] != first[:2] for line in lines):
+        return None
+    every = [line for line in lines if line is not None]
+    return first[0], first[1], min(line[2] for line in every), max(line[3] for line in every)
+
+
+def _through(link: Link, lines: list[Line]) -> list[Line]:
+    if isinstance(link, Several):
+        parts = [_through(part, lines) for part in link.links]
+        return [_joined([part[a] for part in parts]) for a in range(len(lines))]
+    sources = None if isinstance(link, Elsewhere) else link.sources()
+    if sources is None:
+        return [None] * len(lines)
+    return [_follow(sources, line, link) for line in lines]
+
+
+def _follow(sources: list[tuple[int | None, object]], line: Line, link: Link) -> Line:
+    """How a line over an input of a link looks from its output."""
+    if line is None or line[0] is None:
+        return line
+    axis, jump, low, high = line
+    out, how = sources[axis]
+    if out is None:
+        if how is None or isinstance(how, AxisMap):
+            # The whole axis: sizes beyond the edges have no meaning. An axis of length 1 has no other position.
+            return (None, jump, low, high) if link.in_shape[axis] == 1 else None
+        chosen = [index for index, hit in enumerate(how[0]) if hit]  # type: ignore[index]
+        if not chosen:
+            return None
+        return None, jump, jump * chosen[0] + low, jump * chosen[-1] + high
+    if how is None:
+        return out, jump, low, high
+    if not isinstance(how, AxisMap) or how.affine is None:
+        if isinstance(how, Taps) and how.num_out == how.num_in == 1:
+            return out, jump, low, high
+        return None
+    step, first, last = how.affine
+    return out, jump * step, jump * first + low, jump * last + high

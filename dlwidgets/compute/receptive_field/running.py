@@ -1,0 +1,164 @@
+"""Running a user's model under the recorder, and leaving it as it was."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from ..observe import Eagerly, attributes_kept, forwards
+from .capture import Recorder, Traced
+from .graph import Call, Run, Value
+
+
+def first_tensor(output: Any, depth: int = 0) -> Tensor | None:
+    """The first tensor inside nested tuples, lists, mappings and dataclasses."""
+    if isinstance(output, Tensor):
+        return output
+    items: Any = ()
+    if isinstance(output, Mapping):
+        items = output.values()
+    elif isinstance(output, (tuple, list)):
+        items = output
+    elif is_dataclass(output) and not isinstance(output, type):
+        items = [getattr(output, item.name, None) for item in fields(output)]
+    if depth > 20:
+        return None
+    return next((found for item in items if (found := first_tensor(item, depth + 1)) is not None), None)
+
+
+def record(model: nn.Module, arguments: tuple[Any, ...]) -> Run:
+    """One recorded run: without numbers if the model allows that, else with them.
+
+    Raises ValueError, with the model's own error as its cause, if the model cannot run on ``arguments``.
+    """
+    problems: list[Exception] = []
+    for real in (False, True):
+        try:
+            return _record(model, arguments, real)
+        except Exception as error:
+            problems.append(error)
+    try:
+        return _shapes_only(model, arguments, problems[-1])
+    except Exception as error:
+        shapes = [tuple(item.shape) for item in arguments if isinstance(item, Tensor)]
+        raise ValueError(
+            f"model cannot run on example of shape {shapes[0] if shapes else '()'}: "
+            f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        ) from error
+
+
+class Calls:
+    """The calls of a model's modules, in the order in which they end, by global hooks on this thread."""
+
+    def __init__(self, model: nn.Module, value_of: Any) -> None:
+        self.names = {id(module): name for name, module in reversed(list(model.named_modules()))}
+        self.value_of = value_of
+        self.thread = threading.get_ident()
+        self.calls: list[Call] = []
+        self.counts: dict[str, int] = {}
+        self.open: list[tuple[int, int, int]] = []
+        self.num_entered = 0
+
+    def _ours(self, module: nn.Module) -> bool:
+        return id(module) in self.names and threading.get_ident() == self.thread
+
+    def before(self, module: nn.Module, args: Any) -> None:  # noqa: ARG002
+        """A module is entered."""
+        if self._ours(module):
+            self.num_entered += 1
+            name = self.names[id(module)]
+            call = self.counts.get(name, 0)
+            self.counts[name] = call + 1
+            self.open.append((id(module), call, self.num_entered))
+
+    def after(self, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG002
+        """A module is left."""
+        if not self._ours(module):
+            return
+        while self.open:
+            entered, call, number = self.open.pop()
+            if entered == id(module):
+                break
+        else:
+            return
+        tensor = first_tensor(output)
+        if tensor is None:
+            return
+        name = self.names[entered]
+        self.calls.append(Call(name, call, type(module).__name__, self.value_of(tensor), number == self.num_entered))
+
+
+@contextmanager
+def quiet(model: nn.Module) -> Iterator[None]:
+    """No gradients, no fused fast paths, and afterwards everything as before."""
+    mkldnn, fastpath = torch._C._get_mkldnn_enabled(), torch.backends.mha.get_fastpath_enabled()
+    eagerly = Eagerly()
+    with attributes_kept(model), torch.no_grad():
+        torch._C._set_mkldnn_enabled(False)
+        torch.backends.mha.set_fastpath_enabled(False)
+        eagerly.start()
+        try:
+            yield
+        finally:
+            eagerly.stop()
+            torch.backends.mha.set_fastpath_enabled(fastpath)
+            torch._C._set_mkldnn_enabled(mkldnn)
+
+
+def _record(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> Run:
+    recorder = Recorder(list(model.parameters()), real)
+    entered: list[Traced] = []
+
+    def enter(item: Any) -> Any:
+        if isinstance(item, Tensor):
+            entered.append(recorder.enter(item, depends=not entered))
+            return entered[-1]
+        return item
+
+    given = tree_map(enter, arguments)
+    value = entered[0].value
+    assert isinstance(value, Value)
+
+    def value_of(tensor: Tensor) -> Value:
+        found = recorder.current(tensor)
+        if isinstance(found, Value):
+            return found
+        return Value(tuple(found.shape), found.dtype, None, 0, len(recorder.nodes))
+
+    calls = Calls(model, value_of)
+    with quiet(model), forwards(calls.before, calls.after), recorder:
+        output = model(*given)
+    tensor = first_tensor(output)
+    if tensor is None:
+        raise TypeError(f"the model returned {type(output).__name__} without a tensor in it")
+    return Run(value, value.shape, value_of(tensor), recorder.nodes, calls.calls, recorder.broken)
+
+
+def _shapes_only(model: nn.Module, arguments: tuple[Any, ...], why: Exception) -> Run:
+    """A plain run on copies, for models that cannot be recorded: the shapes of the outputs and nothing else."""
+    from copy import deepcopy
+
+    copy = deepcopy(model)
+    given = tree_map(lambda item: item.detach().clone() if isinstance(item, Tensor) else item, arguments)
+    tensors = [item for item in given if isinstance(item, Tensor)]
+    entered = Value(tuple(tensors[0].shape), tensors[0].dtype, None, 0, 0)
+    entered.depends = True
+
+    def value_of(tensor: Tensor) -> Value:
+        return Value(tuple(tensor.shape), tensor.dtype, None, 0, 1)
+
+    calls = Calls(copy, value_of)
+    with quiet(copy), forwards(calls.before, calls.after):
+        output = copy(*given)
+    tensor = first_tensor(output)
+    if tensor is None:
+        raise TypeError(f"the model returned {type(output).__name__} without a tensor in it")
+    reason = f"{type(why).__name__} while recording: {(str(why).splitlines() or [''])[0]}"
+    return Run(entered, entered.shape, value_of(tensor), [], calls.calls, (0, reason))

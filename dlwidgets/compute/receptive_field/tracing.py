@@ -1,0 +1,287 @@
+"""The public interface: `trace` a model, then ask which input positions any of its units can see."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .geometry import Geometry, Number
+from .graph import Call, Run, Value
+from .regions import Factor, Region, full, only
+from .running import record
+from .walk import Walk
+
+LayerKey = int | str | tuple[str, int] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One call of a module that called no other module.
+
+    ``name`` is the module's name in ``model.named_modules()``, ``call`` counts its calls from 0, ``kind`` is its class.
+    ``size``, ``jump`` (effective stride) and ``padding`` (effective start padding) have one entry per input axis; they
+    are unclipped, may be fractions behind upsampling, and are None where no such number exists.
+    """
+
+    name: str
+    call: int
+    kind: str
+    output_shape: tuple[int, ...]
+    size: tuple[Number, ...]
+    jump: tuple[Number, ...]
+    padding: tuple[Number, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """A set of positions: the field of a unit over the input axes, or a projection over the output axes.
+
+    ``box`` is ((start, stop), ...), None when nothing is in it; ``mask`` a bool tensor; ``count`` its number of True.
+    ``status`` is "exact", or "bound" for a superset; ``because`` names the op that made it a bound or global.
+    """
+
+    box: tuple[tuple[int, int], ...] | None
+    mask: Tensor
+    count: int
+    status: str
+    because: str
+
+
+def field_of(mask: np.ndarray, status: str, because: str) -> Field:
+    """The `Field` of a mask."""
+    count = int(mask.sum())
+    box = None
+    if count:
+        num_axes = mask.ndim
+        box = tuple(
+            (int(hits[0]), int(hits[-1]) + 1)
+            for axis in range(num_axes)
+            for hits in [np.flatnonzero(mask.any(axis=tuple(a for a in range(num_axes) if a != axis)))]
+        )
+    return Field(box, torch.from_numpy(np.ascontiguousarray(mask)), count, status, because)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """An output that is asked about: its value, its axes of positions, and the axis that ``channel`` counts."""
+
+    value: Value
+    axes: tuple[int, ...]
+    channel_axis: int | None
+    channel: int | None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many units there are along each axis."""
+        return tuple(self.value.shape[axis] for axis in self.axes)
+
+
+class Trace:
+    """A recorded run of a model: ``layers``, and the fields of their units."""
+
+    def __init__(self, run: Run, axes: tuple[int, ...]) -> None:
+        self._run, self._axes = run, axes
+        self._walk = Walk(run)
+        self._geometry: Geometry | None = None
+        self._layers: tuple[Layer, ...] | None = None
+        self._calls = [call for call in run.calls if call.innermost]
+        self.input_shape = run.input_shape
+        self.axes = axes
+
+    def __repr__(self) -> str:
+        return f"Trace(input {self.input_shape}, axes {self._axes}, {len(self._calls)} layers)"
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The calls of modules in execution order."""
+        if self._layers is None:
+            self._geometry = self._geometry or Geometry(self._walk, self._axes)
+            self._layers = tuple(self._layer(call) for call in self._calls)
+        return self._layers
+
+    def _layer(self, call: Call) -> Layer:
+        assert self._geometry is not None
+        broken = self._broken(call.value)
+        nothing: tuple[Number, ...] = (None,) * len(self._axes)
+        sizes = (nothing, nothing, nothing) if broken else self._geometry.numbers(call.value)
+        return Layer(call.name, call.call, call.kind, call.value.shape, *sizes)
+
+    def _broken(self, value: Value) -> str:
+        """Why nothing but the shape is known of a value, "" if more is."""
+        broken = self._run.broken
+        return broken[1] if broken is not None and value.time > broken[0] else ""
+
+    # Questions
+
+    def field(
+        self,
+        unit: Any,
+        layer: LayerKey = None,
+        channel: int | None = None,
+        output_axes: tuple[int, ...] | None = None,
+    ) -> Field:
+        """The input positions that can change a unit."""
+        target = self._target(layer, channel, output_axes)
+        chosen = self._unit(unit, target)
+        if reason := self._broken(target.value):
+            return field_of(np.ones(self._input_sizes, dtype=np.bool_), "bound", reason)
+        units: list[Factor] = [only(size, index) for size, index in zip(target.sizes, chosen, strict=True)]
+        found, bound, whole = self._walk.back(target.value, self._region(target, units))
+        mask = self._over_axes(found)[0]
+        return field_of(mask, "bound" if bound else "exact", bound or (whole if mask.any() else ""))
+
+    @property
+    def _input_sizes(self) -> tuple[int, ...]:
+        return tuple(self._run.input_shape[axis] for axis in self._axes)
+
+    def _region(self, target: Target, units: list[Factor]) -> Region:
+        """The numbers of an output that make up units: sample 0, one channel or all."""
+        shape = target.value.shape
+        factors = [full(size) for size in shape]
+        if shape and 0 not in target.axes:
+            factors[0] = only(shape[0], 0)
+        if target.channel is not None and target.channel_axis is not None:
+            factors[target.channel_axis] = only(shape[target.channel_axis], target.channel)
+        for axis, factor in zip(target.axes, units, strict=True):
+            factors[axis] = factor
+        return Region(shape, [tuple(factors)])
+
+    def _over_axes(self, region: Region) -> np.ndarray:
+        """The mask (row, *input axes) of sample 0, any channel."""
+        mask = region.dense()
+        if 0 not in self._axes and mask.ndim > 1:
+            mask = mask[:, :1]
+        others = tuple(a + 1 for a in range(len(region.shape)) if a not in self._axes)
+        mask = mask.any(axis=others) if others else mask
+        rank = {axis: index for index, axis in enumerate(sorted(self._axes))}
+        return mask.transpose(0, *(rank[axis] + 1 for axis in self._axes))
+
+    # Arguments
+
+    def _target(self, layer: LayerKey, channel: Any, output_axes: Any) -> Target:
+        value = self._value(layer)
+        num_dims = len(value.shape)
+        if output_axes is None:
+            axes = self._axes if num_dims == len(self._run.input_shape) else tuple(range(2, num_dims))
+        else:
+            axes = checked_axes("output_axes", output_axes, num_dims)
+        rest = [axis for axis in range(1, num_dims) if axis not in axes]
+        if channel is None:
+            return Target(value, axes, rest[0] if rest else None, None)
+        number = _integer("channel", channel)
+        if not rest:
+            raise ValueError(f"channel must be None for an output of shape {value.shape} with positions on axes {axes}")
+        size = value.shape[rest[0]]
+        if not -size <= number < size:
+            raise ValueError(f"channel must be between {-size} and {size - 1}, got {number}")
+        return Target(value, axes, rest[0], number % size)
+
+    def _value(self, layer: LayerKey) -> Value:
+        if layer is None:
+            return self._run.output
+        if isinstance(layer, bool):
+            raise TypeError("layer must be None, an index, a name or (name, call), got bool")
+        if isinstance(layer, str):
+            named = [call for call in self._run.calls if call.name == layer]
+            if not named:
+                raise ValueError(f"layer {layer!r} was not called; the layers are {self._names()}")
+            return max(named, key=lambda call: call.call).value
+        if isinstance(layer, tuple):
+            if len(layer) != 2 or not isinstance(layer[0], str):
+                raise TypeError(f"layer must be None, an index, a name or (name, call), got {layer!r}")
+            number = _integer("layer's call", layer[1])
+            for call in self._run.calls:
+                if (call.name, call.call) == (layer[0], number):
+                    return call.value
+            raise ValueError(f"layer {layer!r} was not called; the layers are {self._names()}")
+        index = _integer("layer", layer, "None, an index, a name or (name, call)")
+        if not -len(self._calls) <= index < len(self._calls):
+            raise ValueError(f"layer must be an index below {len(self._calls)}, the number of layers, got {index}")
+        return self._calls[index].value
+
+    def _names(self) -> str:
+        names = list(dict.fromkeys(call.name for call in self._calls))
+        return ", ".join(map(repr, names[:12])) + (", ..." if len(names) > 12 else "")
+
+    def _unit(self, unit: Any, target: Target) -> tuple[int, ...]:
+        return checked_position("unit", unit, target.sizes)
+
+
+def checked_position(name: str, position: Any, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """A position with one int per axis, counted from the start."""
+    if isinstance(position, Tensor):
+        position = tuple(position.tolist()) if position.dim() == 1 else position
+    if isinstance(position, np.ndarray) and position.ndim == 1:
+        position = tuple(position.tolist())
+    if not isinstance(position, (tuple, list)):
+        raise TypeError(f"{name} must be a tuple of {len(sizes)} ints, got {type(position).__name__}")
+    numbers = [_integer(name, item, f"a tuple of {len(sizes)} ints") for item in position]
+    if len(numbers) != len(sizes):
+        raise ValueError(f"{name} must have {len(sizes)} ints, one per axis of sizes {sizes}, got {tuple(numbers)}")
+    for number, size in zip(numbers, sizes, strict=True):
+        if not -size <= number < size:
+            raise ValueError(f"{name} {tuple(numbers)} is out of range for sizes {sizes}")
+    return tuple(number % size for number, size in zip(numbers, sizes, strict=True))
+
+
+def checked_axes(name: str, axes: Any, num_dims: int) -> tuple[int, ...]:
+    """Different axes of a tensor with ``num_dims`` of them, counted from the start."""
+    if not isinstance(axes, (tuple, list)):
+        raise TypeError(f"{name} must be a tuple of ints, got {type(axes).__name__}")
+    numbers = [_integer(name, item, "a tuple of ints") for item in axes]
+    if any(not -num_dims <= number < num_dims for number in numbers):
+        raise ValueError(f"{name} {tuple(numbers)} is out of range for a tensor with {num_dims} axes")
+    found = tuple(number % num_dims for number in numbers)
+    if len(set(found)) != len(found):
+        raise ValueError(f"{name} must be different axes, got {tuple(numbers)}")
+    return found
+
+
+def _integer(name: str, item: Any, expected: str = "an int") -> int:
+    if isinstance(item, (bool, np.bool_)):
+        raise TypeError(f"{name} must be {expected}, got {type(item).__name__}")
+    try:
+        return operator.index(item)
+    except TypeError:
+        raise TypeError(f"{name} must be {expected}, got {type(item).__name__}") from None
+
+
+def trace(model: nn.Module, example: Any, axes: tuple[int, ...] | None = None) -> Trace:
+    """Run ``model`` once and record how its units depend on the input.
+
+    ``example`` is a tensor, a tuple of positional arguments, or a shape including the batch (a torch.Size or a tuple of
+    ints). ``axes`` are the axes of the first input that are positions; default all after batch and channel.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    arguments = _arguments(model, example)
+    first = next(item for item in arguments if isinstance(item, Tensor))
+    chosen = tuple(range(2, first.dim())) if axes is None else checked_axes("axes", axes, first.dim())
+    return Trace(record(model, arguments), chosen)
+
+
+def _arguments(model: nn.Module, example: Any) -> tuple[Any, ...]:
+    if isinstance(example, Tensor):
+        return (example,)
+    if isinstance(example, torch.Size) or (
+        isinstance(example, tuple) and example and all(type(item) is int for item in example)
+    ):
+        if any(size < 0 for size in example):
+            raise ValueError(f"example must be a shape without negative sizes, got {tuple(example)}")
+        parameters = [item for item in model.parameters() if item.is_floating_point()]
+        dtype = parameters[0].dtype if parameters else torch.get_default_dtype()
+        device = parameters[0].device if parameters else torch.device("cpu")
+        return (torch.zeros(tuple(example), dtype=dtype, device=device),)
+    if isinstance(example, tuple):
+        if not any(isinstance(item, Tensor) for item in example):
+            raise ValueError("example must hold a tensor, got a tuple without one")
+        return example
+    raise TypeError(
+        "example must be a tensor, a tuple of positional arguments or a shape including the batch, "
+        f"got {type(example).__name__}"
+    )
