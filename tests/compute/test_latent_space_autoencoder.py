@@ -135,6 +135,8 @@ def test_deterministic_and_variational_encoders():
     assert torch.equal(plain.sd, torch.zeros(6, 2))
     assert torch.isinf(plain.kl).all()
     assert torch.equal(plain.sample(3), plain.mean.expand(3, 6, 2))
+    as_list = posterior((lambda x: list(x.flatten(1)[:, :4].chunk(2, 1)), nn.Identity()), images)
+    assert torch.equal(as_list.log_variance, images.flatten(1)[:, 2:4])
     variational = posterior((lambda x: (x.flatten(1)[:, :2], x.flatten(1)[:, 2:4]), nn.Identity()), images)
     assert variational.stochastic
     assert torch.equal(variational.log_variance, images.flatten(1)[:, 2:4])
@@ -329,6 +331,7 @@ def test_what_is_no_autoencoder_is_named(autoencoder, error, message):
     ("codes", "error", "message"),
     [
         (torch.tensor([[0.0, torch.nan]]), ValueError, r"codes: expected finite codes, got \[0.0, nan\] at 0"),
+        (torch.zeros(0, 2), ValueError, r"codes: expected the shape.*got \(0, 2\)"),
         (
             torch.zeros(2, 2, 2),
             ValueError,

@@ -13,9 +13,11 @@ from dlwidgets.compute.latent_space import (
     Posterior,
     active_units,
     aggregated_posterior,
+    box_coverage,
     cross_entropy,
     log_likelihood,
     posterior,
+    posterior_distance,
 )
 
 moderate = st.floats(-4, 4, allow_nan=False)
@@ -204,6 +206,14 @@ def test_bad_arguments_of_log_likelihood_are_named(change, error, message):
     arguments = {"autoencoder": (lambda x: (x, x), torch.sigmoid), "images": torch.zeros(1, 2), **change}
     with pytest.raises(error, match=message):
         log_likelihood(arguments.pop("autoencoder"), arguments.pop("images"), **arguments)
+
+
+@pytest.mark.parametrize(
+    "function", [aggregated_posterior, active_units, lambda q: posterior_distance([0.0], q), box_coverage]
+)
+def test_what_is_no_posterior_is_refused(function):
+    with pytest.raises(TypeError, match=r"posterior: expected what posterior.* returns, got Tensor"):
+        function(torch.zeros(3, 2))
 
 
 def test_a_posterior_of_no_images_is_refused():

@@ -169,7 +169,7 @@ def _call(function: Callable[[Tensor], Any], name: str, batch: Tensor, modules: 
             raise
         what = "images" if name == "encode" else "codes"
         raise ValueError(f"{name} raised {type(error).__name__} for {what} {shape(batch)}: {error}") from error
-    parts = result if isinstance(result, tuple) else (result,)
+    parts = tuple(result) if isinstance(result, (tuple, list)) else (result,)
     if len(parts) not in (1, 2) or not all(isinstance(part, Tensor) for part in parts):
         got = ", ".join(type(part).__name__ for part in parts)
         raise ValueError(f"{name}: expected a tensor or a tuple (mean, log_variance), got ({got})")

@@ -21,7 +21,7 @@ from dlwidgets.compute.latent_space.inputs import (
     generator,
     shape,
 )
-from dlwidgets.compute.latent_space.posterior import Posterior
+from dlwidgets.compute.latent_space.posterior import Posterior, as_posterior
 
 _MAX_PAIRS = 2**20  # pairs of points compared at a time
 _MAX_REFERENCES = 5000  # images that the classifier remembers
@@ -69,7 +69,7 @@ def posterior_distance(codes: Any, posterior: Posterior, *, context: Context | N
     sqrt(sum over dimensions of ((z - mean) / sd)²). Exact, by comparing all pairs; invalid posteriors do not take part.
     """
     points = as_codes(codes, "codes").double()
-    if points.shape[1] != posterior.mean.shape[1]:
+    if points.shape[1] != as_posterior(posterior).mean.shape[1]:
         raise ValueError(f"codes: expected {posterior.mean.shape[1]} latent dimensions, got shape {shape(points)}")
     rows = posterior.valid.nonzero()[:, 0]
     if len(rows) == 0:
@@ -104,7 +104,7 @@ def box_coverage(
     ``box`` None: the smallest box around the means (`latent_box` with no margin). An autoencoder without the KL term
     leaves it almost empty, because its posteriors shrink to points.
     """
-    bounds = latent_box(posterior.mean[posterior.valid], 0.0) if box is None else as_box(box)
+    bounds = latent_box(posterior.mean[as_posterior(posterior).valid], 0.0) if box is None else as_box(box)
     low, high = torch.tensor(bounds, dtype=torch.float64, device="cpu").T
     within = as_number(within, "within", positive=True)
     size = (as_count(num_points, "num_points"), len(bounds))

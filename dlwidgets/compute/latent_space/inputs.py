@@ -22,6 +22,8 @@ def as_tensor(value: Any, name: str) -> Tensor:
         value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a tensor or a numpy array, got {type(value).__name__}")
+    if value.is_meta or value.layout != torch.strided:
+        raise ValueError(f"{name}: expected a dense tensor with values, got a {value.device} tensor, {value.layout}")
     if value.is_complex():
         raise ValueError(f"{name}: expected real numbers, got dtype {value.dtype}")
     return value.detach()
@@ -58,7 +60,7 @@ def as_codes(value: Any, name: str) -> Float[Tensor, "code latent"]:
     codes = as_tensor(value, name)
     if codes.dim() == 1:
         codes = codes[None]
-    if codes.dim() != 2 or codes.shape[1] == 0:
+    if codes.dim() != 2 or codes.numel() == 0:
         raise ValueError(f"{name}: expected the shape (code, latent) or (latent,), got {shape(codes)}")
     return codes.cpu() if codes.is_floating_point() else codes.to("cpu", torch.float64)
 
@@ -99,7 +101,10 @@ def as_labels(labels: Any, num_samples: int) -> tuple[tuple[Any, ...], Int[Tenso
 
     Labels are integers, booleans or strings; floats are refused because equality of floats makes no classes.
     """
-    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    try:
+        values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    except ValueError as error:
+        raise TypeError("labels: expected integers or strings, got a ragged list") from error
     if values.dtype.kind not in "iubU":
         raise TypeError(f"labels: expected integers or strings, got {values.dtype}")
     if values.shape != (num_samples,):

@@ -78,13 +78,20 @@ def posterior(autoencoder: Any, images: Any, *, context: Context | None = None) 
     return Posterior(mean, log_variance)
 
 
+def as_posterior(value: Any) -> Posterior:
+    """``value`` itself; TypeError if it is not a `Posterior`."""
+    if not isinstance(value, Posterior):
+        raise TypeError(f"posterior: expected what posterior(autoencoder, images) returns, got {type(value).__name__}")
+    return value
+
+
 def aggregated_posterior(posterior: Posterior) -> Moments:
     """Exact moments of the mixture q(z) of the valid posteriors, float64.
 
     By the law of total variance its covariance is that of the means plus the average of diag(sd²). Both covariances
     divide by the number of images, because the mixture over just these images is meant.
     """
-    valid = posterior.valid
+    valid = as_posterior(posterior).valid
     num_samples = int(valid.sum())
     if num_samples == 0:
         raise ValueError(f"posterior: none of the {len(valid)} posteriors is finite")
