@@ -224,14 +224,15 @@ def point_figure(cloud: PointCloud, *, title: str = "", height: int = 360, axes:
     """
     x, y = cloud.scales["x"], cloud.scales["y"]
     around = [
-        bqplot.Axis(scale=x, grid_lines="none", num_ticks=5),
-        bqplot.Axis(scale=y, orientation="vertical", grid_lines="none", num_ticks=5),
+        bqplot.Axis(scale=x, grid_lines="none"),
+        bqplot.Axis(scale=y, orientation="vertical", grid_lines="none"),
     ]
     return bqplot.Figure(
         marks=[cloud],
         axes=around if axes else [],
         interaction=bqplot.PanZoom(scales={"x": [x], "y": [y]}),
         title=title,
+        padding_x=0.025,
         fig_margin={"top": 32 if title else 8, "bottom": 28 if axes else 8, "left": 44 if axes else 8, "right": 8},
         display_toolbar=False,
         layout=ipywidgets.Layout(flex="1 1 280px", width="auto", min_width="240px", height=f"{height}px"),

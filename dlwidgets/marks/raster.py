@@ -149,11 +149,19 @@ def raster_figure(raster: Raster, *, title: str = "", height: int = 320, axes: b
         height: in CSS pixels; the width is what there is.
         axes: whether to number rows and columns.
     """
-    scales = {"x": raster.scales["x"], "y": raster.scales["y"]}
     around = [
-        bqplot.Axis(scale=scales["x"], grid_lines="none", num_ticks=5),
-        bqplot.Axis(scale=scales["y"], orientation="vertical", grid_lines="none", num_ticks=5),
+        bqplot.Axis(scale=raster.scales["x"], side="bottom", grid_lines="none"),
+        bqplot.Axis(scale=raster.scales["y"], side="left", grid_lines="none"),
     ]
+
+    def number(_: Any = None) -> None:
+        rows, columns = (0, 0) if raster.image is None else raster.image.shape[:2]
+        for axis, size in zip(around, (columns, rows), strict=True):
+            axis.tick_values = _ticks(size)
+
+    if axes:
+        number()
+        raster.observe(number, "image")
     layout = ipywidgets.Layout(flex="1 1 280px", width="auto", min_width="240px", height=f"{height}px")
     return bqplot.Figure(
         marks=[raster],
@@ -165,3 +173,9 @@ def raster_figure(raster: Raster, *, title: str = "", height: int = 320, axes: b
         display_toolbar=False,
         layout=layout,
     )
+
+
+def _ticks(size: int) -> np.ndarray:
+    """About five multiples of a round number that lie on the picture: bqplot's own ticks run on beside it."""
+    step = next(n for n in (m * 10**e for e in range(10) for m in (1, 2, 5)) if n * 5 >= size)
+    return np.arange(0, size + 1, step, dtype=np.float64)
