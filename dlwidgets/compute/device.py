@@ -1,6 +1,5 @@
 """Which device computes, and what happens when its memory runs out."""
 
-import gc
 from collections.abc import Callable
 
 import torch
@@ -58,6 +57,5 @@ def in_chunks(run: Callable[[int, int], None], total: int, chunk: int) -> None:
             continue
         # Outside the handler: the traceback that kept the failed piece's tensors alive is gone.
         chunk = count // 2
-        gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.dropout import _DropoutNd
 
 _ELEMENTWISE = {
@@ -160,3 +161,12 @@ def _names(code: Any) -> set[str]:
 def first_tensor(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
     """The tensor that a function works on: its first tensor argument."""
     return next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+
+
+def asleep(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The call as in eval mode, for code in a module that is awake for its dropout and also normalises or is random."""
+    if function is F.rrelu:
+        return Argument(3, ("training",)).put(args, kwargs, False)
+    if function in (F.batch_norm, F.instance_norm) and Argument(1, ("running_mean",)).get(args, kwargs) is not None:
+        return Argument(5, ("training" if function is F.batch_norm else "use_input_stats",)).put(args, kwargs, False)
+    return args, kwargs

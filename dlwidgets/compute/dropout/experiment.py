@@ -14,7 +14,7 @@ from dlwidgets.compute.device import choose_device
 from dlwidgets.compute.dropout.arguments import checked_count, checked_probabilities, checked_seed
 
 _LEARNING_RATE = 0.01
-_NUM_POINTS = 25  # of a curve
+_NUM_POINTS = 16  # of a curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def sweep(
     num_seeds: int = 5,
     num_epochs: int = 150,
     *,
-    num_hidden: int = 128,
+    num_hidden: int = 64,
     seed: int = 0,
     device: torch.device | str | None = None,
     context: Context | None = None,

@@ -18,14 +18,11 @@ from dlwidgets.compute.dropout.arguments import (
     checked_probability,
     checked_seed,
 )
-from dlwidgets.compute.dropout.sampling import Sampler, checked_output
+from dlwidgets.compute.dropout.sampling import Sampler, checked_output, chunk_size
 from dlwidgets.compute.dropout.survey import survey
 from dlwidgets.compute.observe import undisturbed
 
 Output = Literal["logits", "log_probabilities", "probabilities", "values"]
-
-_CHUNK_BYTES = 2**27  # of the tensors that live at once while a chunk runs, roughly
-_LIVE_TENSORS = 4  # of the largest size, at one time
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,8 +160,7 @@ def _sampled(
         summary.add(sampler.samples(start, count))
 
     with sampler.awake(found.needed):
-        chunk = max(1, _CHUNK_BYTES // max(1, _LIVE_TENSORS * found.training.largest))
-        in_chunks(add, num_samples, min(chunk, num_samples))
+        in_chunks(add, num_samples, chunk_size(found.training.largest))
     tick(context, 1.0, f"{num_samples} samples")
     return summary.result()
 

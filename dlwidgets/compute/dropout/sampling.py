@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_batchedtensor
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from dlwidgets.compute.device import ran_out_of_memory
-from dlwidgets.compute.dropout.calls import RECURRENT, Argument, own_dropout, recognised
+from dlwidgets.compute.dropout.calls import RECURRENT, Argument, asleep, own_dropout, recognised
 from dlwidgets.compute.dropout.survey import CallStack, called_with, told
 from dlwidgets.compute.observe import forwards, undisturbed
+
+CHUNK_BYTES = 2**27  # of the tensors that live at once while a chunk runs, roughly
+_LIVE_TENSORS = 4  # of the largest size, at one time
 
 
 class _NotPerSample(Exception):
@@ -81,7 +83,7 @@ class _DropoutAwake(TorchFunctionMode):
         module = self._stack.innermost[1]
         if call is None:
             if module is not None and module.training:
-                args, kwargs = _asleep(function, args, kwargs)
+                args, kwargs = asleep(function, args, kwargs)
         else:
             # A module that was left in eval mode says so in the call; one that was woken is obeyed.
             training = call.training or module is None or not module.training
@@ -111,15 +113,6 @@ def _recurrent(function: Callable, args: tuple[Any, ...]) -> Any:
         return function(*args)
     states = args[1] if isinstance(args[1], (list, tuple)) else (args[1],)
     return _Recurrent.apply(function, args[3:], len(states), args[0], *states, *args[2])
-
-
-def _asleep(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The call as in eval mode, where a module that was woken for its dropout also normalises or is random."""
-    if function is F.rrelu:
-        return Argument(3, ("training",)).put(args, kwargs, False)
-    if function in (F.batch_norm, F.instance_norm) and Argument(1, ("running_mean",)).get(args, kwargs) is not None:
-        return Argument(5, ("training" if function is F.batch_norm else "use_input_stats",)).put(args, kwargs, False)
-    return args, kwargs
 
 
 def per_sample(tensor: Tensor, one: Tensor | None) -> Tensor:
@@ -210,6 +203,12 @@ class Sampler:
             self._reseed(start, index)
             outputs.append(self._pass(self._inputs, None))
         return torch.stack(outputs)
+
+
+def chunk_size(largest: int) -> int:
+    """How many samples to run at once if the largest tensor of one takes that many bytes; never asks how much memory is
+    free, so that a seed gives the same numbers every time."""
+    return max(1, CHUNK_BYTES // max(1, _LIVE_TENSORS * largest))
 
 
 def checked_output(output: Any) -> Tensor:

@@ -12,6 +12,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from dlwidgets.compute.dropout.calls import (
     DropoutCall,
+    asleep,
     drops_by_function,
     first_tensor,
     is_dropout,
@@ -116,14 +117,16 @@ class _Recorder(TorchFunctionMode):
         call = recognised(function, args, kwargs)
         source = first_tensor(args, kwargs)
         origin = self._origins.get(source, Origin()) if source is not None else Origin()
-        output = function(*args, **kwargs)
         name, module = self.stack.innermost
+        if name in self._awake:
+            args, kwargs = asleep(function, args, kwargs)
+        output = function(*args, **kwargs)
+        tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        self.record.largest = max([self.record.largest, *(leaf.numel() * leaf.element_size() for leaf in tensors)])
         if is_dropout(module):
             if call is not None:
                 self._inside.append(call)
             return output
-        tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-        self.record.largest = max([self.record.largest, *(leaf.numel() * leaf.element_size() for leaf in tensors)])
         if call is not None and (call.training or name not in self._awake):
             self._dropped(Seen(name, call.kind, call.probability, call.training), source, output)
         elif call is None and tensors:
