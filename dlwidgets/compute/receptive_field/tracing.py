@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +14,16 @@ from torch import Tensor, nn
 
 from .geometry import Geometry, Number
 from .graph import Call, Run, Value
-from .regions import Factor, Region, full, only
+from .many_units import (
+    Table,
+    boxes_of_masks,
+    boxes_of_terms,
+    chunks_of_units,
+    every_unit,
+    over_axes,
+    units_that_see,
+)
+from .regions import Factor, NotProducts, Region, Term, full, only
 from .running import record
 from .walk import Walk
 
@@ -89,6 +100,7 @@ class Trace:
         self._walk = Walk(run)
         self._geometry: Geometry | None = None
         self._layers: tuple[Layer, ...] | None = None
+        self._tables: dict[Any, Table] = {}
         self._calls = [call for call in run.calls if call.innermost]
         self.input_shape = run.input_shape
         self.axes = axes
@@ -134,6 +146,95 @@ class Trace:
         found, bound, whole = self._walk.back(target.value, self._region(target, units))
         mask = self._over_axes(found)[0]
         return field_of(mask, "bound" if bound else "exact", bound or (whole if mask.any() else ""))
+
+    def projection(
+        self,
+        pixel: Any,
+        layer: LayerKey = None,
+        channel: int | None = None,
+        output_axes: tuple[int, ...] | None = None,
+    ) -> Field:
+        """The units that an input position can change: the same as `field`, over the output axes."""
+        target = self._target(layer, channel, output_axes)
+        position = checked_position("pixel", pixel, self._input_sizes)
+        if reason := self._broken(target.value):
+            return field_of(np.ones(target.sizes, dtype=np.bool_), "bound", reason)
+        table = self._table(target)
+        if table.terms is not None:
+            mask = units_that_see(table, position)
+        else:
+            mask = np.concatenate([masks[(slice(None), *position)] for masks in self._masks(target)])
+            mask = mask.reshape(target.sizes)
+        return field_of(mask, table.status, table.because if table.status == "bound" or mask.any() else "")
+
+    def size_map(self, layer: LayerKey = None) -> Tensor:
+        """The box extents of every unit, clipped to the input: int64 (*output sizes, number of axes), 0 if it sees nothing."""
+        boxes = self.boxes(layer)
+        return torch.from_numpy(boxes[..., 1] - boxes[..., 0])
+
+    def boxes(
+        self, layer: LayerKey = None, channel: int | None = None, output_axes: tuple[int, ...] | None = None
+    ) -> np.ndarray:
+        """The box of every unit: int64 (*output sizes, number of input axes, 2), start and stop; 0, 0 if it sees nothing."""
+        target = self._target(layer, channel, output_axes)
+        sizes = target.sizes
+        if self._broken(target.value):
+            extents = np.array([[0, size] for size in self._input_sizes], dtype=np.int64).reshape(-1, 2)
+            return np.broadcast_to(extents, (*sizes, *extents.shape)).copy()
+        table = self._table(target)
+        if table.terms is not None:
+            return boxes_of_terms(table, len(self._axes))
+        boxes = [boxes_of_masks(masks) for masks in self._masks(target)]
+        return np.concatenate(boxes).reshape(*sizes, len(self._axes), 2)
+
+    def products(
+        self, layer: LayerKey = None, channel: int | None = None, output_axes: tuple[int, ...] | None = None
+    ) -> tuple[Term, ...] | None:
+        """The fields of all units as a union of at most 8 products, None if they are not that: see `Table`."""
+        return self.table(layer, channel, output_axes).terms
+
+    def table(
+        self, layer: LayerKey = None, channel: int | None = None, output_axes: tuple[int, ...] | None = None
+    ) -> Table:
+        """The fields of all units of an output, with their status."""
+        target = self._target(layer, channel, output_axes)
+        if reason := self._broken(target.value):
+            term = tuple((None, np.ones((1, size), dtype=np.bool_)) for size in self._input_sizes)
+            return Table((term,), target.sizes, "bound", reason)
+        return self._table(target)
+
+    def _table(self, target: Target) -> Table:
+        key = (target.value, target.axes, target.channel)
+        if key not in self._tables:
+            self._tables[key] = self._make_table(target)
+        return self._tables[key]
+
+    def _make_table(self, target: Target) -> Table:
+        try:
+            found, bound, whole = self._walk.back(target.value, self._region(target, every_unit(target.sizes)))
+            terms = tuple(over_axes(found, self._axes))
+        except NotProducts:
+            return Table(None, target.sizes, *self._status_in_chunks(target))
+        return Table(terms, target.sizes, "bound" if bound else "exact", bound or whole)
+
+    def _status_in_chunks(self, target: Target) -> tuple[str, str]:
+        bound = whole = ""
+        for _, units in chunks_of_units(target.sizes, self._largest()):
+            _, reason, op = self._walk.back(target.value, self._region(target, units))
+            bound, whole = bound or reason, whole or op
+        return "bound" if bound else "exact", bound or whole
+
+    def _masks(self, target: Target) -> Iterator[np.ndarray]:
+        """The fields of all units in row-major order, some at a time: (unit, *input axes)."""
+        for which, units in chunks_of_units(target.sizes, self._largest()):
+            found, _, _ = self._walk.back(target.value, self._region(target, units))
+            masks = self._over_axes(found)
+            yield np.broadcast_to(masks, (which.stop - which.start, *masks.shape[1:]))
+
+    def _largest(self) -> int:
+        """The most numbers that one tensor of the run has."""
+        shapes = [self._run.input_shape, *(out.shape for node in self._run.nodes if node.depends for out in node.outputs)]
+        return max(map(math.prod, shapes))
 
     @property
     def _input_sizes(self) -> tuple[int, ...]:
