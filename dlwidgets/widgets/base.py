@@ -77,6 +77,7 @@ class Exhibit(ipywidgets.VBox):
         self._shown: dict[str, int] = {}
         self._progress_sent = 0.0
         self._callback_failed = False
+        self._asked = self._failed_at = 0
         super().__init__(**kwargs)
         self.on_msg(self._on_custom_message)
         reruns.made(self)
@@ -102,8 +103,8 @@ class Exhibit(ipywidgets.VBox):
     ) -> int:
         """Run ``function(*args, context=context, **kwargs)`` off this thread, then ``then(value)``, then `_draw`.
 
-        ``then`` runs under the lock; left out, the value becomes ``self.result``. ``failed(error)`` runs instead, before
-        the error is shown, if there was one or the job was stopped. A newer request of the same ``topic``
+        ``then`` runs under the lock; left out, the value becomes ``self.result``. ``failed(error)`` runs instead,
+        before the error is shown, if there was one or the job was stopped. A newer request of the same ``topic``
         replaces this one while it waits; the lanes are explained in `runner`. Returns the request's number.
         """
 
@@ -114,9 +115,10 @@ class Exhibit(ipywidgets.VBox):
             if self._closed:
                 return 0
             self._busy = True
-            return get_runner().submit(
+            self._asked = get_runner().submit(
                 self, function, args, kwargs, deliver=deliver, report=self._report, lane=lane, topic=topic
             )
+            return self._asked
 
     def _react(self, handler: Callable[..., Any]) -> Callable[..., None]:
         """Wrap a callback: it runs under the lock, and what it raises is shown in the widget, the kernel goes on."""
@@ -162,13 +164,14 @@ class Exhibit(ipywidgets.VBox):
         self._labels = {**self._labels, widget.model_id: [visible(name), visible(content)]}
 
     def _own(self, widget: ipywidgets.Widget) -> Any:
-        """Have a model that is no child of this box for now (a hidden figure, a ``jslink``) belong to it; returns it."""
+        """Have a model that is no child of this box now (a hidden figure, a ``jslink``) belong to it; returns it."""
         self._owned.append(widget)
         self._adopt()
         return widget
 
     def _show_error(self, error: BaseException) -> None:
         """Show an exception's message inside the widget, as text."""
+        self._failed_at = self._asked
         message = str(error) or "no message"
         plain = isinstance(error, ValueError | TypeError | traitlets.TraitError)
         self._error = visible(message if plain else f"{type(error).__name__}: {message}")
@@ -197,7 +200,7 @@ class Exhibit(ipywidgets.VBox):
     def export(self, path: str | PathLike[str]) -> Path:
         """Write the widget as it is, once it is idle, into one HTML file that needs neither kernel nor network.
 
-        What the browser computes itself (hovering, pinning, readouts) goes on working there; what needs Python does not.
+        What the browser computes itself (hovering, pinning, readouts) goes on working there, the rest does not.
 
         Raises:
             FileNotFoundError: the folder of ``path`` does not exist, or the front end was not built.
@@ -262,8 +265,10 @@ class Exhibit(ipywidgets.VBox):
                     return
                 if outcome.error is not None:
                     self._show_error(outcome.error)
+                    self._failed_at = request.number
                     return
-                self._error = ""
+                if request.number > self._failed_at:  # what was asked before a mistake says nothing about it
+                    self._error = ""
                 if then is None:
                     self.result = outcome.value
                 else:

@@ -389,3 +389,23 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def test_what_was_asked_before_a_mistake_does_not_hide_it(squares: Squares, recorder: Any) -> None:
+    gate = threading.Event()
+    squares._compute(wait_for, gate, 5, topic="other", then=lambda value: None)
+    recorder.send_custom(squares.button, {"event": "click"})  # fails while that one waits
+    gate.set()
+    squares.wait(LONG)
+    assert squares.error == "RuntimeError: <script>no</script>"
+    squares.x = 5
+    squares.wait(LONG)
+    assert squares.error == ""
+
+
+def test_who_asked_hears_of_a_failure(squares: Squares) -> None:
+    heard: list[BaseException] = []
+    squares._compute(square, 13, topic="other", failed=heard.append)
+    squares.wait(LONG)
+    assert [str(error) for error in heard] == ["x is 13, expected any other number"]
+    assert squares.error == "x is 13, expected any other number"
