@@ -6,7 +6,7 @@ import bqplot
 import ipywidgets
 import numpy as np
 import traitlets
-from bqplot.traits import array_serialization
+from bqplot.traits import array_from_json, array_serialization
 from traittypes import Array
 
 from dlwidgets.marks.model import Model
@@ -75,6 +75,11 @@ def _none() -> np.ndarray:
     return np.zeros(0, dtype=np.float32)
 
 
+def _wire(array: np.ndarray, _: Any) -> dict[str, Any]:
+    """Exactly what the browser sends: ipywidgets sends nothing back then."""
+    return {"value": memoryview(array.tobytes()), "dtype": str(array.dtype), "shape": list(array.shape)}
+
+
 @bqplot.marks.register_mark("dlwidgets.PointCloud")
 class PointCloud(Model, bqplot.Mark):
     """Points on a canvas, a million of them if need be, with hovering, clicking, lasso, brush and a keyboard probe.
@@ -116,7 +121,7 @@ class PointCloud(Model, bqplot.Mark):
     opacity = traitlets.Float(0.8, help="Of one point, above 0 and at most 1.").tag(sync=True)
     selected = _Indices(
         np.zeros(0, dtype=np.int32), help="int32: indices of the selected points; the others fade. Empty if none."
-    ).tag(sync=True, echo_update=False, **array_serialization)
+    ).tag(sync=True, echo_update=False, to_json=_wire, from_json=array_from_json)
     hovered = traitlets.Int(-1, help="Index of the point under the pointer or the probe, -1 if none.").tag(sync=True)
     clicked = traitlets.Int(-1, help="Index of the point clicked last, -1 after a click on empty space.").tag(sync=True)
     pointer = traitlets.List(

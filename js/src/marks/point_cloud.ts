@@ -53,6 +53,8 @@ export class PointCloud extends Mark {
   private place!: Placement | null;
   private density!: number;
   private drawn!: Cloud | null;
+  /** Whether the figure's description is behind its content. */
+  private unsaid!: boolean;
   private frame!: number;
   private reporting!: number;
   /** The index of the point under the pointer or probe in this view, and whether the pointer is here. */
@@ -70,6 +72,7 @@ export class PointCloud extends Mark {
     this.frame = this.reporting = this.measures = 0;
     this.hovered = -1;
     this.inside = false;
+    this.unsaid = true;
     this.density = 1;
     this.build();
     this.create_listeners();
@@ -116,13 +119,14 @@ export class PointCloud extends Mark {
   override create_listeners(): void {
     super.create_listeners();
     const { model } = this;
-    this.listenTo(model, 'change:x change:y change:color change:palette change:size change:opacity', this.draw);
-    this.listenTo(model, 'change:hidden change:selected change:renderer', this.draw);
+    this.listenTo(model, 'change:palette change:size change:opacity change:renderer', this.draw);
+    this.listenTo(model, 'change:x change:y change:color change:hidden change:selected change:alt', () => {
+      this.unsaid = true;
+      this.draw();
+    });
     this.listenTo(model, 'change:pointer', () => this.inside || this.drawAbove());
-    this.listenTo(model, 'change:x change:y change:color change:hidden change:selected change:alt', this.describe);
     this.listenTo(model, 'change:drag', this.styleTouch);
     this.styleTouch();
-    this.describe();
   }
 
   /** Fingers draw where dragging selects; elsewhere they go on scrolling the page. */
@@ -132,6 +136,7 @@ export class PointCloud extends Mark {
 
   private describe(): void {
     const { model } = this;
+    this.unsaid = false;
     const svg = this.parent.svg.node();
     const alt: string = model.get('alt');
     // an exhibit that names its figures has the better words
@@ -179,7 +184,7 @@ export class PointCloud extends Mark {
     const diameter: number = model.get('size') * density;
     const opacity: number = model.get('opacity');
     const numIndices = cloud.color instanceof Uint16Array ? 65536 : 256;
-    const table = colorTable(this.palette(), model.get('hidden'), 1, numIndices);
+    const table = colorTable(this.palette(), model.get('hidden'), numIndices);
     const layers: [number, number][] = flags
       ? [
           [0, opacity * FADED],
@@ -201,6 +206,10 @@ export class PointCloud extends Mark {
     }
     this.holder.dataset.renderer = card ? 'gl' : 'cpu';
     this.drawAbove();
+    if (this.unsaid) {
+      this.describe();
+      globalThis.requestIdleCallback?.(() => model.prepare());
+    }
     if (++this.measures % MAX_MEASURES === 0) {
       performance.clearMeasures(MEASURE);
     }
@@ -220,7 +229,7 @@ export class PointCloud extends Mark {
       this.image = below.createImageData(place.width, place.height);
     }
     rasteriser.clear(place, diameter);
-    for (const [wanted, opacity] of layers) {
+    for (const [wanted, opacity] of [...layers].reverse()) {
       rasteriser.draw(cloud, place, table, diameter, opacity, flags, wanted);
     }
     rasteriser.finish(place, new Uint32Array(this.image.data.buffer));

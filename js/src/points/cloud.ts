@@ -20,7 +20,8 @@ export function extentOf({ x, y, length }: Cloud): Extent {
   let [left, right, bottom, top] = [Infinity, -Infinity, Infinity, -Infinity];
   let numFinite = 0;
   for (let i = 0; i < length; i++) {
-    const [px, py] = [x[i], y[i]];
+    const px = x[i];
+    const py = y[i];
     if (px - px === 0 && py - py === 0) {
       numFinite++;
       left = px < left ? px : left;
@@ -41,18 +42,9 @@ export function roomy([low, high]: [number, number]): [number, number] {
   return [low - room, high + room];
 }
 
-/**
- * The pixel of every colour index that may come: the palette over and over, straight alpha, 0 where the colour is
- * hidden.
- */
-export function colorTable(
-  palette: [number, number, number][],
-  hidden: number[],
-  opacity: number,
-  numIndices: number,
-): Uint32Array {
-  const alpha = Math.max(1, Math.round(255 * opacity));
-  const table = Uint32Array.from({ length: numIndices }, (_, i) => packColor(palette[i % palette.length], alpha));
+/** The pixel of every colour index that may come: the palette over and over, 0 where the colour is hidden. */
+export function colorTable(palette: [number, number, number][], hidden: number[], numIndices: number): Uint32Array {
+  const table = Uint32Array.from({ length: numIndices }, (_, i) => packColor(palette[i % palette.length]));
   for (const index of hidden) {
     if (index >= 0 && index < numIndices) {
       table[index] = 0;

@@ -31,7 +31,8 @@ export function pointsInPolygon(cloud: Cloud, polygon: number[], shown: (index: 
   const inside = new Int32Array(length);
   let count = 0;
   for (let i = 0; i < length; i++) {
-    const [px, py] = [x[i], y[i]];
+    const px = x[i];
+    const py = y[i];
     if (px >= left && px <= right && py >= bottom && py <= top && isInside(bands[bandOf(py)], px, py) && shown(i)) {
       inside[count++] = i;
     }
@@ -42,8 +43,9 @@ export function pointsInPolygon(cloud: Cloud, polygon: number[], shown: (index: 
 function isInside(edges: number[], x: number, y: number): boolean {
   let inside = false;
   for (let k = 0; k < edges.length; k += 4) {
-    const [x0, y0, x1, y1] = [edges[k], edges[k + 1], edges[k + 2], edges[k + 3]];
-    if (y0 > y !== y1 > y && x < x0 + ((x1 - x0) * (y - y0)) / (y1 - y0)) {
+    const y0 = edges[k + 1];
+    const y1 = edges[k + 3];
+    if (y0 > y !== y1 > y && x < edges[k] + ((edges[k + 2] - edges[k]) * (y - y0)) / (y1 - y0)) {
       inside = !inside;
     }
   }
