@@ -2,6 +2,7 @@
 
 from dlwidgets.marks.field_map import FieldMap
 from dlwidgets.marks.palette import CIVIDIS, DIVERGING, OKABE_ITO, diverging_scale, sequential_scale
+from dlwidgets.marks.point_cloud import PointCloud, point_figure
 from dlwidgets.marks.raster import Raster, raster_figure
 from dlwidgets.marks.readout import Readout
 
@@ -10,9 +11,11 @@ __all__ = [
     "DIVERGING",
     "OKABE_ITO",
     "FieldMap",
+    "PointCloud",
     "Raster",
     "Readout",
     "diverging_scale",
+    "point_figure",
     "raster_figure",
     "sequential_scale",
 ]
