@@ -1,10 +1,10 @@
 """The only place that registers hooks or switches a model's mode; whatever it does here it can also take back.
 
-Nothing in this file writes on a module, a parameter or an optimizer. Forward passes are seen through torch's *global* module
-hooks and optimizer steps through its *global* step hooks, so a copy, a pickle or a ``state_dict`` taken meanwhile knows
-nothing of us, and torch's fast paths that ask a module for its own hooks (``nn.TransformerEncoderLayer`` in eval mode) go on
-as before. Gradients are seen at the nodes of the autograd graph, which die with the graph: unlike full backward hooks they
-leave in-place operations alone.
+Nothing in this file writes on a module, a parameter or an optimizer. Forward passes are seen through torch's *global*
+module hooks and optimizer steps through its *global* step hooks, so a copy, a pickle or a ``state_dict`` taken
+meanwhile knows nothing of us, and torch's fast paths that ask a module for its own hooks
+(``nn.TransformerEncoderLayer`` in eval mode) go on as before. Gradients are seen at the nodes of the autograd graph,
+which die with the graph: unlike full backward hooks they leave in-place operations alone.
 """
 
 import random
@@ -30,7 +30,9 @@ class Handle(Protocol):
 
 @contextmanager
 def mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Every module of ``model`` in train (True) or eval (False) mode inside the block, and each as it was before afterwards."""
+    """Every module of ``model`` in train (True) or eval (False) mode inside the block, and each as it was before
+    afterwards.
+    """
     before = [(module, module.training) for module in model.modules()]
     try:
         for module, _ in before:
@@ -104,39 +106,52 @@ def remove(handles: Iterable[Handle]) -> None:
         handle.remove()
 
 
-class Eagerly:
-    """While one of these is active, functions compiled by ``torch.compile`` run as plain Python, so that their modules are seen.
+def opaque(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """``hook`` such that ``torch.compile`` does not look into it, for hooks that may be called by compiled functions."""
+    dynamo = sys.modules.get("torch._dynamo")
+    return hook if dynamo is None else dynamo.disable(hook)
 
-    With the backend "eager" the numbers are bitwise the same; a compiler that fuses operations may round differently. Where
-    torch._dynamo was never loaded there is nothing to do, and it is not loaded for this. Needs torch 2.6; before that,
-    what is compiled stays unseen.
+
+class Eagerly:
+    """Between `start` and `stop` what ``torch.compile`` made runs as plain Python, so that its modules are seen.
+
+    With the backend "eager" the numbers are bitwise the same; a compiler that fuses operations may round differently.
+    Where torch._dynamo was never loaded there is nothing to do, and it is not loaded for this. Needs torch 2.6; before
+    that, what is compiled stays unseen.
     """
 
     _active: ClassVar[set["Eagerly"]] = set()
     _stance: ClassVar[Any] = None
-    _filter: ClassVar[Any] = None
 
     def start(self) -> None:
         """Begin; starting twice does nothing."""
         if self in self._active or "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
             return
         if not self._active:
-            # torch warns about global hooks beside compiled modules because they fire for the wrapper as well: we know.
-            warnings.filterwarnings("ignore", r"Using `torch\.compile\(module\)` when there are global hooks", UserWarning)
-            Eagerly._filter = warnings.filters[0]
             Eagerly._stance = torch.compiler.set_stance("force_eager")
         self._active.add(self)
 
     def stop(self) -> None:
-        """End; the last one to end restores the stance and the warning filters."""
-        if self not in self._active:
-            return
-        self._active.discard(self)
-        if not self._active:
-            Eagerly._stance.__exit__(None, None, None)
-            filters: Any = warnings.filters  # filterwarnings is the only public way in, and this list the only way out
-            if Eagerly._filter in filters:
-                filters.remove(Eagerly._filter)
+        """End; the last one to end restores the stance."""
+        if self in self._active:
+            self._active.discard(self)
+            if not self._active:
+                Eagerly._stance.__exit__(None, None, None)
+
+
+class Quiet:
+    """Keeps torch from warning that global hooks fire for compiled modules and their wrappers alike."""
+
+    def __init__(self) -> None:
+        warnings.filterwarnings("ignore", r"Using `torch\.compile\(module\)` when there are global hooks", UserWarning)
+        self._entry: Any = warnings.filters[0]
+
+    def remove(self) -> None:
+        """Take the filter back, and only it."""
+        filters: Any = warnings.filters  # filterwarnings is the only public way in, and this list the only way out
+        if self._entry in filters:
+            filters.remove(self._entry)
+            self._entry = None
 
 
 @contextmanager
@@ -203,7 +218,8 @@ def _same_bits(tensor: torch.Tensor, content: torch.Tensor, version: int) -> boo
 
 @contextmanager
 def attributes_kept(model: nn.Module) -> Iterator[None]:
-    """Afterwards every module's attributes and the global random states are as before; contents of tensors are not looked at.
+    """Afterwards every module's attributes and the global random states are as before; contents of tensors are not
+    looked at.
 
     The light sibling of `undisturbed`, for code that never writes into a tensor of the model.
     """

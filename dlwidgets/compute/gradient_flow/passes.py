@@ -1,0 +1,329 @@
+"""What happens between the beginning and the end of a sampled step: forward passes, and gradients on their way back."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import observe
+from .activations import Activations, tensors_in
+from .history import History
+from .result import Position
+from .sample import Arrival, Sample
+from .shares import listen
+from .sites import Site, Sites, passes_on
+from .statistics import Moments
+
+
+class Passes:
+    """The forward hooks of the meter and what they set up for the way back.
+
+    ``begins`` is called before each training-mode forward of the whole model, and may end the sample. ``guard`` makes a
+    function that may be called by torch of one that may fail.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sites: Sites,
+        history: History,
+        begins: Callable[[], None],
+        guard: Callable[[Callable[..., None]], Callable[..., None]],
+    ) -> None:
+        self.sample: Sample | None = None
+        self.activations = Activations()
+        self.forward_seen = False
+        self.late = False  # gradients arrive in a later step than their forward's
+        self.outside_used = False  # somebody calls parts of the model by themselves
+        self._model, self._sites, self._history, self._begins = model, sites, history, begins
+        self._handles: list[Any] = []
+        self._depth = 0  # of calls of the model inside each other
+        self._training = False  # whether the forward under way is watched
+        self._outside = False  # whether calls outside the model's own forward are being collected
+        self._graded = True  # whether the forward under way builds a graph
+        self._number = 0  # of the forward under way
+        self._first = 0  # number of the first forward of the sample
+        self._moments = Moments()
+        self._clones: dict[int, Tensor] = {}  # inputs that an in-place activation is about to overwrite
+        self._users: dict[int, dict[int, list[Any]]] = {}  # parameter -> position -> nodes of its outputs
+        self._shared: set[int] = set()  # parameters that several positions use
+        self._samples = 0
+        self._ungraded: dict[int, list[int]] = {}  # site -> positions whose graph is made when they are recomputed
+        self._segment: list[tuple[Site, list[Arrival], list[Any]]] = []
+        self._backward: Callable[[], None] | None = None
+        self._deliver = guard(self._arrived)
+        self._take = guard(self._contributed)
+        self._num_calls = 0
+        self._num_arrivals = 0
+
+    def open(self, sample: Sample, backward: Callable[[], None] | None) -> None:
+        """Everything from now on belongs to ``sample``; ``backward`` is called whenever a gradient arrives."""
+        self.sample = sample
+        self._backward = backward
+        self._samples += 1
+        self._depth, self._training, self._outside = 0, False, False
+        self.forward_seen = False
+        self._first = self._number + 1
+        self._ungraded, self._segment, self._users = {}, [], {}
+        self._handles = [handle for handle in self._handles if handle.hooks_dict_ref() is not None]
+
+    def close(self) -> None:
+        """The sample has ended: sum up what waits."""
+        if self._outside:
+            self.activations.flush()
+        self._resolve()
+        self.sample = None
+        self._users = {}
+
+    def counted(self) -> tuple[int, int]:
+        """How many module calls and arriving gradients there were since the last time."""
+        counts = self._num_calls, self._num_arrivals
+        self._num_calls = self._num_arrivals = 0
+        return counts
+
+    def release(self) -> None:
+        """Remove what is left in graphs and give memory back."""
+        observe.remove(self._handles)
+        self._handles = []
+        self.activations.forget()
+        self.sample = None
+        self._users, self._segment, self._clones = {}, [], {}
+
+    def restart(self) -> None:
+        """The sample starts over with the next forward."""
+        self._first = self._number + 1
+        self._ungraded, self._segment, self._users = {}, [], {}
+        self._outside = False
+
+    # ------------------------------------------------------------------- forwards
+
+    def before(self, module: nn.Module, args: Any) -> None:
+        """Before every forward of every module in the process."""
+        if module is self._model:
+            self._num_calls += 1
+            if torch._C._current_graph_task_id() == -1:
+                self.root_begins()
+        elif id(module) in self._sites.in_place and args and isinstance(args[0], Tensor) and self._watching(module):
+            self._clones[id(module)] = args[0].detach().clone()
+
+    def root_begins(self) -> None:
+        """A forward of the whole model begins."""
+        if self._depth == 0:
+            self._training = self._model.training and ordinary()
+            if self._training:
+                if self._outside:
+                    self.activations.flush()
+                    self._outside = False
+                self._begins()
+                if self.sample is None:
+                    return
+                self._new_forward()
+        self._depth += 1
+
+    def _new_forward(self) -> None:
+        assert self.sample is not None
+        self._number += 1
+        self.forward_seen = True
+        self._graded = torch.is_grad_enabled()
+        self._moments = Moments()
+        self.activations.begin(self._moments, self.sample.transfer)
+
+    def _root_ends(self, output: Any) -> None:
+        self._depth = max(self._depth - 1, 0)
+        if self._depth == 0 and self._training:
+            self._training = False
+            failed = output is None and sys.exc_info()[0] is not None
+            if not failed and self.sample is not None:
+                self.activations.flush()
+                self.sample.forwards.append(self._moments)
+
+    def _watching(self, module: nn.Module) -> bool:
+        """Whether a call of ``module`` counts now, outside the backward pass."""
+        if self._depth:
+            return self._training
+        return module.training and ordinary()
+
+    def after(self, module: nn.Module, args: Any, output: Any) -> None:
+        """After every forward of every module in the process."""
+        site = self._sites.by_id.get(id(module))
+        if site is not None:
+            self._num_calls += 1
+            if torch._C._current_graph_task_id() != -1:
+                self._recomputed(site, output)
+            elif self._watching(module):
+                self._called(site, args, output)
+        elif id(module) not in self._sites.known and self._depth and self._training:
+            self._replaced(module, args, output)
+        if module is self._model and torch._C._current_graph_task_id() == -1:
+            self._root_ends(output)
+
+    def _replaced(self, module: nn.Module, args: Any, output: Any) -> None:
+        # Somebody put a new module in since the sample began - or it is not part of the model at all.
+        if self._sites.refresh() and id(module) in self._sites.by_id:
+            self._called(self._sites.by_id[id(module)], args, output)
+
+    def _called(self, site: Site, args: Any, output: Any) -> None:
+        sample = self.sample
+        if sample is None:
+            return
+        if not self._depth and not self._outside:
+            self.outside_used = True
+            self._begins()
+            sample = self.sample
+            if sample is None:
+                return
+            self._new_forward()
+            self._outside = True
+            sample.forwards.append(self._moments)
+        if site.forward != self._number:
+            site.forward, site.calls = self._number, 0
+        call = site.calls
+        site.calls = call + 1
+        if call == len(site.positions):
+            rule = site.saturation
+            where = Position(site.name, call, site.kind)
+            site.positions.append(
+                self._history.position(
+                    where, rule is not None, rule is not None and rule.resting, passes_on(site.module)
+                )
+            )
+        position = site.positions[call]
+        outputs = (output,) if type(output) is Tensor and output.is_floating_point() else tensors_in(output)
+        nodes: list[Any] = []
+        for x in outputs:
+            if x.requires_grad:
+                node, _ = self._hook(position, x)
+                nodes.append(node)
+            if sample.kept and x.layout == torch.strided:
+                self.activations.add(position, site, x.detach())
+        if nodes:
+            if site.parameters or self._shared:
+                self._track(site, position, nodes)
+        elif self._graded and not torch.is_grad_enabled():
+            self._ungraded.setdefault(id(site), []).append(position)
+        rule = site.saturation
+        if rule is not None and rule.of_input and sample.kept:
+            entered = self._clones.pop(id(site.module), None)
+            if entered is None and args and isinstance(args[0], Tensor):
+                entered = args[0].detach()
+            if entered is not None and entered.is_floating_point():
+                self.activations.add_input(position, rule, entered)
+
+    # ------------------------------------------------------------------- the way back
+
+    def _hook(self, position: int, x: Tensor) -> tuple[Any, Arrival]:
+        node = observe.graph_node(x)
+        arrival = Arrival(self._deliver, position, self._number, x, node)
+        self._handles.append(observe.on_gradient(node, arrival))
+        if x._is_view():
+            other = arrival.through_base(x)
+            if other is not None:
+                self._handles.append(observe.on_gradient(*other))
+        if x.is_leaf:
+            assert self.sample is not None
+            self.sample.held.append(node)  # it would not outlive this function otherwise
+        return node, arrival
+
+    def _arrived(self, arrival: Arrival, gradient: Tensor) -> None:
+        sample = self.sample
+        if sample is None:
+            self.late = True
+            return
+        if arrival.forward < self._first:
+            self.late = True
+        self._num_arrivals += 1
+        if self._outside:
+            self.activations.flush()
+            self._outside = False
+        if arrival.position < 0:
+            self._resolve()
+        if self._backward is not None:
+            self._backward()
+        sample.arrived(arrival.position, gradient, arrival.in_place)
+
+    def _contributed(self, key: tuple[int, int], gradient: Tensor) -> None:
+        if self.sample is not None:
+            self.sample.contributed(key, gradient)
+
+    def _track(self, site: Site, position: int, nodes: list[Any]) -> None:
+        """Find parameters that several positions use, and tap what each of these contributes."""
+        sample = self.sample
+        assert sample is not None
+        first = self._samples == 1
+        if first or self._shared:
+            sample.graph.outputs.update(nodes)
+        wanted: set[int] = set()
+        for parameter in site.parameters:
+            identity = id(parameter)
+            if identity in self._shared:
+                wanted.add(identity)
+                continue
+            users = self._users.setdefault(identity, {})
+            users.setdefault(position, []).extend(nodes if first else ())
+            if len(users) > 1:
+                self._shared.add(identity)
+                wanted.add(identity)
+                for other, earlier in users.items():
+                    if other != position and earlier:
+                        self._tap(other, earlier, {identity})
+        if wanted:
+            self._tap(position, nodes, wanted)
+
+    def _tap(self, position: int, nodes: list[Any], parameters: set[int]) -> None:
+        assert self.sample is not None
+        for tap in self.sample.graph.taps_of(position, nodes, parameters):
+            self._handles.append(observe.on_node(tap.node, listen(tap, self._take)))
+
+    # ------------------------------------------------------------------- recomputation
+
+    def _recomputed(self, site: Site, output: Any) -> None:
+        """A module called within a backward pass: checkpointing computes once more what it has thrown away.
+
+        With reentrant checkpointing the first computation built no graph, so the gradients arrive here. Otherwise they
+        arrive where they always do, and there is nothing to see.
+        """
+        if self.sample is None or not torch.is_grad_enabled() or not self._ungraded.get(id(site)):
+            return
+        arrivals, nodes = [], []
+        for x in tensors_in(output):
+            if x.requires_grad:
+                node, arrival = self._hook(-1, x)
+                arrivals.append(arrival)
+                nodes.append(node)
+        if arrivals:
+            self._segment.append((site, arrivals, nodes))
+
+    def _resolve(self) -> None:
+        """Give the calls of a recomputed segment their positions.
+
+        Segments are recomputed from the last to the first, so the calls of one are the last that have not been yet.
+        """
+        segment, self._segment = self._segment, []
+        counts: dict[int, int] = {}
+        for site, _, _ in segment:
+            counts[id(site)] = counts.get(id(site), 0) + 1
+        waiting: dict[int, list[int]] = {}
+        for key, number in counts.items():
+            stack = self._ungraded.get(key, [])
+            waiting[key] = stack[-number:]
+            del stack[-number:]
+        for site, arrivals, nodes in segment:
+            if not waiting[id(site)]:
+                continue
+            position = waiting[id(site)].pop(0)
+            for arrival in arrivals:
+                arrival.position = position
+            if self.sample is not None and site.parameters:
+                self._track(site, position, nodes)
+
+
+def ordinary() -> bool:
+    """Whether a forward here is one of training: not traced, not in inference mode, not inside a transform."""
+    return not (
+        torch._C._get_tracing_state() is not None
+        or torch.is_inference_mode_enabled()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.compiler.is_compiling()
+    )

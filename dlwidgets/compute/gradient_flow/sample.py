@@ -1,0 +1,210 @@
+"""One sampled step: what arrives between its beginning and its end."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import observe
+from .shares import Graph, Key
+from .statistics import Floats, Moments, Transfer, norms
+
+#: Gradients that wait for the norm they are due, in elements, before they are looked at together.
+WAITING = 1 << 19
+#: A gradient with more elements does not wait.
+LARGE = 1 << 16
+
+
+class Sample:
+    """Gathers the activations, gradients and weights of one step."""
+
+    def __init__(self, step: int, kept: bool) -> None:
+        self.step = step
+        self.kept = kept  # False where only hooks for the next step are wanted
+        self.transfer = Transfer()
+        self.forwards: list[Moments] = []  # of the training forwards that came to their end
+        self.gradient: dict[int, float] = {}  # by position
+        self.contribution: dict[Key, float] = {}  # of shared parameters
+        self.graph = Graph()
+        self.held: list[Any] = []  # nodes of the graph that nobody else holds yet
+        self.backward_seen = False
+        self.parameters: list[Any] = []
+        self.columns: list[int] = []  # of each parameter in the record
+        self.parameter_gradient: Floats = np.zeros(0)
+        self.weight: Floats = np.zeros(0)
+        self.change: Floats = np.zeros(0)
+        self.lost: Floats = np.zeros(0)
+        self.updatable: set[int] = set()  # those that an optimizer with a rate stepped
+        self.earlier: list[Sample] = []  # finished ones that turned out to be parts of this step
+        self._targets: list[tuple[dict[Any, float], Any]] = []
+        self._waiting: list[Tensor] = []
+        self._versions: list[int] = []
+        self._size = 0
+        self._sums: dict[tuple[Key, int], Tensor] = {}
+
+    def restart(self) -> None:
+        """Forget the passes so far: an optimizer evaluates its closure anew, and the last one counts."""
+        # new containers: results still on their way from a device go to the old ones
+        self.forwards, self.gradient, self.contribution, self.graph = [], {}, {}, Graph()
+        self.backward_seen = False
+        self._targets, self._waiting, self._versions, self._size, self._sums = [], [], [], 0, {}
+
+    def arrived(self, position: int, gradient: Tensor, in_place: bool) -> None:
+        """The gradient at the output of ``position``; ``in_place``: whoever gets it next may overwrite it."""
+        self.backward_seen = True
+        self._take(self.gradient, position, gradient, in_place)
+
+    def contributed(self, key: Key, gradient: Tensor) -> None:
+        """What one call contributes to the gradient of a shared parameter, or a part of it."""
+        if self.graph.uses.get(key, 1) == 1:
+            self._take(self.contribution, key, gradient, False)
+            return
+        pass_key = key, torch._C._current_graph_task_id()
+        known = self._sums.get(pass_key)
+        gradient = gradient.detach()
+        self._sums[pass_key] = gradient.clone() if known is None else known.add_(gradient)
+
+    def _take(self, into: dict[Any, float], key: Any, gradient: Tensor, now: bool) -> None:
+        if type(gradient) is not Tensor or gradient.layout != torch.strided:
+            return
+        if gradient.requires_grad:
+            gradient = gradient.detach()
+        self._targets.append((into, key))
+        self._waiting.append(gradient)
+        self._versions.append(gradient._version)
+        self._size += gradient.numel()
+        if now or self._size > WAITING or gradient.numel() > LARGE:
+            self.look()
+
+    def look(self) -> None:
+        """Take the norms of the gradients that wait."""
+        for (key, _), total in self._sums.items():
+            self._targets.append((self.contribution, key))
+            self._waiting.append(total)
+            self._versions.append(total._version)
+        self._sums.clear()
+        if not self._waiting:
+            return
+        targets, waiting, versions = self._targets, self._waiting, self._versions
+        self._targets, self._waiting, self._versions, self._size = [], [], [], 0
+        if any(x._version != version for x, version in zip(waiting, versions, strict=True)):
+            # somebody wrote into one in the meantime: what it was is not known
+            kept = [i for i, x in enumerate(waiting) if x._version == versions[i]]
+            targets, waiting = [targets[i] for i in kept], [waiting[i] for i in kept]
+
+        def place(found: Floats) -> None:
+            for (into, key), norm in zip(targets, found.tolist(), strict=True):
+                before = into.get(key)
+                into[key] = norm if before is None else math.hypot(before, norm)
+
+        with torch.no_grad():
+            norms(waiting, self.transfer, place)
+
+    def take_parameters(self, parameters: list[tuple[int, Any]]) -> None:
+        """The (column, parameter) pairs whose weights and gradients belong to this step."""
+        self.columns = [column for column, _ in parameters]
+        self.parameters = [parameter for _, parameter in parameters]
+        self.parameter_gradient, self.weight, self.change, self.lost = np.full((4, len(parameters)), np.nan)
+
+    def finish(self, unchanged: Callable[[Floats, Floats], Floats], everything: bool) -> None:
+        """Bring everything to the host.
+
+        ``unchanged`` is asked about updates that may have been lost to rounding; ``everything`` says that without an
+        optimizer all parameters count as updated as soon as one is.
+        """
+        self.look()
+        self.transfer.finish()
+        while len(self.forwards) > 1:
+            last = self.forwards.pop()
+            self.forwards[0].merge(last)
+        if everything and self.moved():
+            self.updatable = set(range(len(self.parameters)))
+        self.lost = unchanged(self.update_ratio(), self.parameter_gradient)
+        self.lost[[i for i in range(len(self.parameters)) if i not in self.updatable]] = math.nan
+        self.graph, self.held = Graph(), []
+        for part in self.earlier:
+            self._join(part)
+        self.earlier = []
+
+    def moved(self) -> bool:
+        """Whether any weight has changed."""
+        return bool((np.nan_to_num(self.change, nan=0.0) > 0).any())
+
+    def fed(self) -> list[Any]:
+        """The parameters to which a gradient came."""
+        return [p for p, norm in zip(self.parameters, self.parameter_gradient, strict=True) if not math.isnan(norm)]
+
+    def moments(self) -> Moments:
+        """What is known of the activations, once finished."""
+        return self.forwards[0] if self.forwards else Moments()
+
+    def update_ratio(self) -> Floats:
+        """|w_after - w_before| / |w_before| of each parameter."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.change / self.weight
+
+    def _join(self, earlier: "Sample") -> None:
+        if earlier.forwards:
+            if self.forwards:
+                self.forwards[0].merge(earlier.forwards[0])
+            else:
+                self.forwards = earlier.forwards
+        pairs: list[tuple[dict[Any, float], dict[Any, float]]] = [
+            (self.gradient, earlier.gradient),
+            (self.contribution, earlier.contribution),
+        ]
+        for into, other in pairs:
+            for key, norm in other.items():
+                into[key] = math.hypot(into.get(key, 0.0), norm)
+
+
+class Arrival:
+    """The hook at the node behind one output of one call: hands the gradient of that output on.
+
+    ``position`` is negative as long as it is not known, ``forward`` the number of the forward pass; ``in_place`` says
+    that the node is somebody's own Python function, which might write into the gradient.
+    """
+
+    __slots__ = ("_alias", "_deliver", "_slot", "_task", "_version", "forward", "in_place", "position")
+
+    def __init__(
+        self, deliver: Callable[["Arrival", Tensor], None], position: int, forward: int, output: Tensor, node: Any
+    ) -> None:
+        self.position, self.forward = position, forward
+        self.in_place = isinstance(node, torch.autograd.function.BackwardCFunction)
+        self._deliver = deliver
+        self._slot = output.output_nr
+        self._task = -1
+        self._alias: Tensor | None = None
+        self._version = 0
+
+    def __call__(self, gradients: tuple[Tensor | None, ...]) -> None:
+        """The gradients of the node's outputs have arrived."""
+        gradient = gradients[self._slot]
+        if gradient is not None:
+            self._task = torch._C._current_graph_task_id()
+            self._deliver(self, gradient)
+
+    def through_base(self, output: Tensor) -> tuple[Any, Callable[[tuple[Tensor | None, ...]], None]] | None:
+        """Another node to listen at, and how, where ``output`` is a view that may be overwritten in place.
+
+        Autograd then leaves out the view's own node, and the gradient goes straight to the base: the same numbers, as
+        long as the view covers the base.
+        """
+        base = output._base
+        if base is None or not base.requires_grad or base.grad_fn is None or base.numel() != output.numel():
+            return None
+        self._alias = output.detach()  # shares the counter of in-place operations
+        self._version = output._version
+        slot = base.output_nr
+
+        def hook(gradients: tuple[Tensor | None, ...]) -> None:
+            gradient, alias = gradients[slot], self._alias
+            overwritten = alias is not None and alias._version != self._version
+            if gradient is not None and overwritten and self._task != torch._C._current_graph_task_id():
+                self._deliver(self, gradient)
+
+        return observe.graph_node(base), hook

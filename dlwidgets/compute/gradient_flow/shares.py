@@ -1,0 +1,132 @@
+"""How much of a shared parameter's gradient each call of a module contributes.
+
+A parameter that is used several times gets one gradient, the sum over its uses. In the autograd graph that sum is made
+where several edges lead to the parameter; what travels along one edge is the contribution of one use. So the graph
+behind a call's output is walked back as far as the outputs of other calls, and the edges that lead to the parameter
+are tapped.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+#: Nodes looked at per call before giving up: an unrolled recurrent network can have very many.
+MOST_NODES = 4000
+
+#: A contribution: which parameter (by identity) and which position (by index) made it.
+Key = tuple[int, int]
+
+
+@dataclass(eq=False, slots=True)
+class Tap:
+    """An edge of the graph: input ``slot`` of ``node``. What travels there belongs to ``key`` unless ``closed``."""
+
+    node: Any
+    slot: int
+    key: Key
+    closed: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Visit:
+    """How the walk came to a node: on behalf of which position, over which edge."""
+
+    position: int
+    node: Any
+    slot: int
+
+
+@dataclass(eq=False)
+class Graph:
+    """The part of the graph of one step that has been walked; nodes are held so that their identities stay theirs."""
+
+    outputs: set[Any] = field(default_factory=set)
+    visits: dict[Any, _Visit] = field(default_factory=dict)
+    taps: list[Tap] = field(default_factory=list)
+    common: dict[Any, set[int]] = field(
+        default_factory=dict
+    )  # nodes that several calls lead to: parameters behind them
+    uses: dict[Key, int] = field(default_factory=dict)  # how many edges make one contribution
+
+    def taps_of(self, position: int, nodes: list[Any], parameters: set[int]) -> list[Tap]:
+        """Tap the edges over which the call with output ``nodes`` contributes to ``parameters``, given by identity.
+
+        Returns the new taps, each of which wants a hook (`listen`). Where two calls lead to one node (a weight cast
+        once by autocast, say) each is tapped on its own edge to that node.
+        """
+        taps: list[Tap] = []
+        seen = set(nodes)
+        stack = list(nodes)
+        while stack:
+            node = stack.pop()
+            for slot, (behind, _) in enumerate(node.next_functions):
+                if behind is None:
+                    continue
+                variable = getattr(behind, "variable", None)
+                if isinstance(variable, Tensor):
+                    if id(variable) in parameters:
+                        taps.append(Tap(node, slot, (id(variable), position)))
+                elif behind in self.common:
+                    taps += [Tap(node, slot, (p, position)) for p in self.common[behind] & parameters]
+                elif behind in seen or behind in self.outputs:
+                    continue
+                elif behind in self.visits and self.visits[behind].position != position:
+                    taps += self._meet(behind, node, slot, position, parameters)
+                elif len(seen) >= MOST_NODES:
+                    return []
+                else:
+                    seen.add(behind)
+                    self.visits[behind] = _Visit(position, node, slot)
+                    stack.append(behind)
+        uses: dict[Key, int] = {}
+        for tap in taps:
+            uses[tap.key] = uses.get(tap.key, 0) + 1
+        for key, number in uses.items():
+            self.uses[key] = max(number, self.uses.get(key, 0))
+        taps = [self._lift(tap, position) if uses[tap.key] == 1 else tap for tap in taps]
+        self.taps += taps
+        return taps
+
+    def _meet(self, behind: Any, node: Any, slot: int, position: int, parameters: set[int]) -> list[Tap]:
+        beneath, reached = {behind}, set()
+        stack = [behind]
+        while stack:
+            for deeper, _ in stack.pop().next_functions:
+                variable = getattr(deeper, "variable", None)
+                if isinstance(variable, Tensor):
+                    reached.add(id(variable))
+                elif deeper is not None and deeper not in beneath and deeper not in self.outputs:
+                    beneath.add(deeper)
+                    stack.append(deeper)
+        first = self.visits[behind]
+        for tap in self.taps:
+            if tap.node in beneath:
+                tap.closed = True
+        self.common[behind] = reached
+        known = {(tap.node, tap.slot, tap.key) for tap in self.taps if not tap.closed}
+        taps = [Tap(node, slot, (p, position)) for p in reached & parameters]
+        for p in reached & parameters:
+            if (first.node, first.slot, (p, first.position)) not in known:
+                taps.append(Tap(first.node, first.slot, (p, first.position)))
+        return taps
+
+    def _lift(self, tap: Tap, position: int) -> Tap:
+        # A transposition changes no norm: tapping in front of it spares a hook of its own.
+        visit = self.visits.get(tap.node)
+        if visit is not None and visit.position == position and type(tap.node).__name__ == "TBackward0":
+            return Tap(visit.node, visit.slot, tap.key)
+        return tap
+
+
+def listen(tap: Tap, take: Callable[[Key, Tensor], None]) -> Callable[[Any, Any], None]:
+    """A hook for the tap's node that hands on what travels along its edge."""
+
+    def hook(grad_inputs: Any, grad_outputs: Any) -> None:
+        del grad_outputs
+        gradient = grad_inputs[tap.slot]
+        if gradient is not None and not tap.closed:
+            take(tap.key, gradient)
+
+    return hook

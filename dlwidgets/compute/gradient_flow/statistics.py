@@ -1,0 +1,247 @@
+"""Numbers about tensors: moments, zeros and norms, exact enough whatever the scale, with few passes and few kernels.
+
+Small outputs of equal shape are copied into the rows of one block, and each pass runs over the whole block; large ones
+are read in slabs that fit a cache. Each row or slab gives (count, mean, sum of squared deviations, zeros, saturated),
+and these are pooled in float64 by Chan's formula (Chan, Golub and LeVeque, 1983).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .saturation import Saturation
+
+#: Elements a block holds at most, and above which an output is read in slabs: float32 blocks of 1 MiB stay in a cache.
+BLOCK = 1 << 18
+#: Below and above these a norm computed in float32 may have lost squares; it is computed again in float64, scaled.
+SAFE = (1e-12, 1e18)
+
+Floats = np.ndarray  # float64
+
+
+def exact_norm(x: Tensor) -> float:
+    """The L2 norm of all elements of ``x`` in float64, scaled by the largest so that no square is lost."""
+    if x.numel() == 0:
+        return 0.0
+    magnitude = x.detach().abs().to(torch.float64)
+    largest = float(magnitude.max())
+    if largest == 0.0 or not np.isfinite(largest):
+        return largest
+    return float(torch.linalg.vector_norm(magnitude / largest)) * largest
+
+
+def dense(x: Tensor) -> Tensor:
+    """The values of ``x`` that can differ from zero: of a sparse tensor the coalesced ones; ``x`` itself stays as it
+    is.
+    """
+    if x.layout == torch.strided:
+        return x
+    if x.layout == torch.sparse_coo:
+        return x.coalesce().values()
+    return x.to_dense()
+
+
+class Transfer:
+    """Carries results to the host: what lies there at once, what lies on other devices in one copy each, at the end."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[torch.device, list[tuple[Tensor, Callable[[Floats], None]]]] = {}
+
+    def read(self, numbers: Tensor, use: Callable[[Floats], None]) -> None:
+        """Call ``use`` with a vector of ``numbers`` as float64, now or in `finish`."""
+        if numbers.device.type == "cpu":
+            use(numbers.to(torch.float64).numpy())
+        else:
+            self._waiting.setdefault(numbers.device, []).append((numbers, use))
+
+    def finish(self) -> None:
+        """Bring everything that waits and use it, in the order in which it was read."""
+        waiting, self._waiting = self._waiting, {}
+        for pieces in waiting.values():
+            host = torch.cat([numbers for numbers, _ in pieces]).to("cpu").to(torch.float64)
+            for part, (_, use) in zip(host.split([len(n) for n, _ in pieces]), pieces, strict=True):
+                use(part.numpy())
+
+
+def on_host(device: torch.device) -> bool:
+    """Whether numbers on ``device`` can be looked at without waiting for another device."""
+    return device.type == "cpu"
+
+
+def wide(x: Tensor) -> Tensor:
+    """``x`` in float64, where a second look at lost squares would be too dear; MPS has no float64, so it moves."""
+    return x.to("cpu" if x.device.type == "mps" else x.device, torch.float64)
+
+
+def norms(tensors: list[Tensor], transfer: Transfer, use: Callable[[Floats], None]) -> None:
+    """Hand the L2 norms of tensors to ``use`` in float64, right for every magnitude."""
+    kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
+    for i, x in enumerate(tensors):
+        kinds.setdefault((x.dtype, x.device), []).append(i)
+    found = np.zeros(len(tensors))
+    left = len(kinds)
+    for (dtype, device), members in kinds.items():
+        some = [tensors[i] for i in members] if len(kinds) > 1 else tensors
+
+        def place(values: Floats, members: list[int] = members) -> None:
+            nonlocal left
+            found[members] = values
+            left -= 1
+            if left == 0:
+                use(found)
+
+        if on_host(device):
+            place(_host_norms(some, dtype))
+        else:
+            transfer.read(torch.stack([torch.linalg.vector_norm(wide(x)) for x in some]), place)
+
+
+def _host_norms(tensors: list[Tensor], dtype: torch.dtype) -> Floats:
+    if dtype in (torch.float16, torch.bfloat16):
+        tensors = [x.float() for x in tensors]
+    found = torch.stack(torch._foreach_norm(tensors, 2)).to(torch.float64).numpy()
+    for i in np.flatnonzero(~((found > SAFE[0]) & (found < SAFE[1]))):
+        found[i] = exact_norm(tensors[i])
+    return found
+
+
+def row_norms(rows: Tensor, transfer: Transfer, use: Callable[[Floats], None]) -> None:
+    """Hand the L2 norm of each row of a matrix to ``use`` in float64, right for every magnitude."""
+    if not on_host(rows.device):
+        transfer.read(torch.linalg.vector_norm(wide(rows), dim=1), use)
+        return
+    found = torch.linalg.vector_norm(rows, dim=1).to(torch.float64).numpy()
+    for i in np.flatnonzero(~((found > SAFE[0]) & (found < SAFE[1]))):
+        found[i] = exact_norm(rows[i])
+    use(found)
+
+
+@dataclass
+class Moments:
+    """What is known of the activations at each position: five float64 vectors over positions."""
+
+    count: Floats = field(default_factory=lambda: np.zeros(0))
+    mean: Floats = field(default_factory=lambda: np.zeros(0))
+    squares: Floats = field(default_factory=lambda: np.zeros(0))  # sum of squared deviations from the mean
+    zeros: Floats = field(default_factory=lambda: np.zeros(0))
+    saturated: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        self.alive: dict[int, np.ndarray] = {}
+
+    def grow(self, num_positions: int) -> None:
+        """Make room for ``num_positions``."""
+        extra = num_positions - len(self.count)
+        if extra > 0:
+            for name in ("count", "mean", "squares", "zeros", "saturated"):
+                setattr(self, name, np.concatenate([getattr(self, name), np.zeros(extra)]))
+
+    def add(self, at: Floats, count: Floats, mean: Floats, squares: Floats, zeros: Floats, saturated: Floats) -> None:
+        """Pool more elements at the positions ``at``, no position twice."""
+        before = self.count[at]
+        total = before + count
+        safe = np.where(total == 0, 1.0, total)
+        with np.errstate(invalid="ignore", over="ignore"):
+            delta = mean - self.mean[at]
+            self.mean[at] = np.where(before == 0, mean, self.mean[at] + delta * (count / safe))
+            self.squares[at] += squares + np.where(before == 0, 0.0, delta * delta * (before * count / safe))
+        self.count[at] = total
+        self.zeros[at] += zeros
+        self.saturated[at] += saturated
+
+    def saw(self, position: int, alive: np.ndarray) -> None:
+        """The units of ``position`` that were not zero for at least one sample."""
+        known = self.alive.get(position)
+        self.alive[position] = alive if known is None or known.shape != alive.shape else known | alive
+
+    def merge(self, other: "Moments") -> None:
+        """Pool what another one has seen."""
+        self.grow(len(other.count))
+        at = np.flatnonzero(other.count)
+        self.add(at, *(getattr(other, name)[at] for name in ("count", "mean", "squares", "zeros", "saturated")))
+        for position, alive in other.alive.items():
+            self.saw(position, alive)
+
+
+@dataclass
+class RowFacts:
+    """Of each row of a block: mean, sum of squared deviations, zeros, saturated elements, zeros per unit (or None)."""
+
+    mean: Floats
+    squares: Floats
+    zeros: Floats
+    saturated: Floats
+    unit_zeros: Floats | None
+
+
+def row_facts(
+    block: Tensor,
+    scratch: Tensor,
+    saturation: Saturation | None,
+    units: bool,
+    transfer: Transfer,
+    use: Callable[[RowFacts], None],
+) -> None:
+    """Hand facts about ``block`` (row, outer, unit, inner) to ``use``.
+
+    ``block`` and ``scratch``, which is overwritten, are contiguous float32 or float64 tensors of one shape.
+    """
+    if not on_host(block.device):
+        block = wide(block)
+        scratch = torch.empty_like(block)
+    num_rows, outer, num_units, inner = block.shape
+    flat = block.view(num_rows, -1)
+    spare = scratch.view(num_rows, -1)
+    size = flat.shape[1]
+    mean = flat.sum(1, keepdim=True).div_(size)
+    torch.sub(flat, mean, out=spare)
+    facts = [mean.view(-1), spare.sum(1), torch.linalg.vector_norm(spare, dim=1)]
+    torch.eq(flat, 0, out=spare)
+    if units:
+        zeros = scratch if inner == 1 else scratch.sum(3)
+        unit_zeros = zeros.view(num_rows, outer, num_units).sum(1)
+        facts.append(unit_zeros.sum(1))
+    else:
+        facts.append(spare.sum(1))
+    if saturation is not None and not saturation.is_zero:
+        facts.append(saturation.mark(flat).sum(1))
+    num_facts = len(facts)
+    if units:
+        facts.append(unit_zeros.view(-1))
+
+    def unpack(host: Floats) -> None:
+        first = host[: num_rows * num_facts].reshape(num_facts, num_rows)
+        shift = first[1] / size
+        with np.errstate(invalid="ignore", over="ignore"):
+            found_mean = first[0] + shift
+            squares = np.maximum(first[2] ** 2 - shift * shift * size, 0.0)
+        unsafe = ~((first[2] > SAFE[0]) & (first[2] < SAFE[1]))
+        if unsafe.any() and on_host(block.device):
+            _again(flat, np.flatnonzero(unsafe), found_mean, squares)
+        saturated = np.zeros(num_rows) if saturation is None else first[3] if saturation.is_zero else first[4]
+        per_unit = host[num_rows * num_facts :].reshape(num_rows, num_units) if units else None
+        use(RowFacts(found_mean, squares, first[3], saturated, per_unit))
+
+    transfer.read(torch.cat(facts), unpack)
+
+
+def _again(flat: Tensor, rows: Floats, mean: Floats, squares: Floats) -> None:
+    """Compute mean and squared deviations of some rows again, in float64."""
+    for row in rows:
+        exact = flat[row].to(torch.float64)
+        center = exact.mean()
+        mean[row] = float(center)
+        squares[row] = exact_norm(exact - center) ** 2
+
+
+def unit_layout(shape: torch.Size, axis: int) -> tuple[int, int, int]:
+    """(outer, unit, inner) sizes of a tensor whose units lie along ``axis``."""
+    outer = inner = 1
+    for size in shape[:axis]:
+        outer *= size
+    for size in shape[axis + 1 :]:
+        inner *= size
+    return outer, shape[axis], inner

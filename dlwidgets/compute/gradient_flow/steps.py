@@ -1,0 +1,401 @@
+"""Where one step ends and the next begins, and what is attached meanwhile.
+
+In a sampled step everything is attached. Between samples one trigger is: the global optimizer-step hook, or, where no
+optimizer runs, a hook that waits for the next backward pass and then, in its place, one that waits for the next
+forward.
+"""
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import observe
+from .history import History
+from .passes import Passes, ordinary
+from .rhythm import Rhythm, dispatch_cost
+from .sample import Sample
+from .sites import Sites, materialised
+from .weights import Weights, gradient_norms
+
+#: Forwards after backwards without any update, before a loop is taken for one that has no optimizer.
+PATIENCE = 64
+
+
+class Steps:
+    """Follows a training run: counts its steps, samples those that are due and writes them into the history."""
+
+    def __init__(
+        self, model: nn.Module, optimizers: tuple[torch.optim.Optimizer, ...], rhythm: Rhythm, history: History
+    ) -> None:
+        self.rhythm, self.history = rhythm, history
+        self.running = False
+        self.step = 0
+        self.failure: str | None = None
+        self._model = model
+        self._given = bool(optimizers)
+        self._main = weakref.ref(optimizers[0]) if optimizers else None
+        self._ending = "optimizer" if optimizers else "undecided"  # or "forward"
+        self._sites = Sites(model)
+        self._passes = Passes(model, self._sites, history, self._forward_begins, self._guard)
+        self._weights = Weights()
+        self._eagerly = observe.Eagerly()
+        self._handles: list[observe.Handle] = []
+        self._quiet: list[observe.Handle] = []
+        self._nodes: list[Any] = []  # of the graph, held so that a hook on them lasts
+        self._sample: Sample | None = None
+        self._graded: set[int] = set()  # parameters whose gradient the sample has
+        self._stepping_now: list[torch.optim.Optimizer] = []  # optimizers in the middle of their step, the outer first
+        self._fed: list[Any] = []  # parameters to which gradients came in the last sample
+        self._tasks: set[int] = set()  # backward passes that will report their end
+        self._provisional: list[Sample] = []
+        self._strangers = 0  # steps of other optimizers of this model since the last of the main one
+        self._rehearsed = False
+        self._log_after = False
+        self._costs = (0.0, 0.0)
+
+    # ------------------------------------------------------------------- beginning and end
+
+    def start(self) -> None:
+        """Attach."""
+        self.rhythm.start()
+        began = self.rhythm.clock()
+        self.running = True
+        self._costs = _costs()
+        self._quiet = [observe.Quiet()]
+        self._open()
+        self.rhythm.spend(self.rhythm.clock() - began)
+
+    def stop(self) -> None:
+        """Detach everything. Without an optimizer this ends the step under way, if it has seen a backward pass."""
+        self.rhythm.stop()
+        self.running = False
+        sample = self._sample
+        if sample is not None and self._ending != "optimizer":
+            self._guard(self._last)(sample)
+        self._let_go()
+
+    def log(self, loss: Any) -> None:
+        """A loss noted by the user belongs to the step under way, or to the one that has just ended."""
+        if self._sample is not None:
+            self._log_after = not self._passes.forward_seen
+        self.history.log(max(self.step - self._log_after, 0), loss)
+
+    def _last(self, sample: Sample) -> None:
+        if sample.backward_seen:
+            self._finish(sample)
+            self._provisional.append(sample)
+        for part in self._provisional:
+            self._write(part)
+        self._provisional = []
+
+    def _let_go(self) -> None:
+        self._sample = None
+        self._detach()
+        observe.remove(self._quiet)
+        self._passes.release()
+        self._weights.forget()
+        self._sites.forget()
+        self._provisional = []
+
+    def _detach(self) -> None:
+        observe.remove(self._handles)
+        self._handles = []
+        self._eagerly.stop()
+
+    def _guard(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """``run`` as a hook: its time is noted, and if it fails the meter lets go of the model instead of harming
+        training.
+        """
+        clock, spend = self.rhythm.clock, self.rhythm.spend
+
+        def guarded(*args: Any) -> Any:
+            began = clock()
+            try:
+                return run(*args)
+            except Exception as error:
+                self._fail(error)
+                return None
+            finally:
+                spend(clock() - began)
+
+        return guarded
+
+    def _fail(self, error: Exception) -> None:
+        if self.failure is None:
+            self.failure = (
+                f"the gradient-flow meter met {type(error).__name__} ({error}) in step {self.step} and let go of the "
+                "model; training was not touched, and what was seen before is kept"
+            )
+        self._let_go()
+
+    # ------------------------------------------------------------------- from step to step
+
+    def _open(self, kept: bool = True) -> None:
+        """Attach what a sampled step needs. Not ``kept``: only for the sake of the next sample."""
+        self.rhythm.begin_sample()
+        if self._sites.refresh():
+            self._passes.activations.lively.clear()
+        if self._sample is None:
+            self._detach()
+            self._eagerly.start()
+            self._handles = [
+                observe.before_forward(self._guard(self._passes.before)),
+                observe.after_forward(self._guard(self._passes.after)),
+                observe.before_step(self._guard(self._stepping)),
+                observe.after_step(self._guard(self._stepped)),
+            ]
+        self._sample = Sample(self.step, kept)
+        self._graded, self._tasks, self._stepping_now = set(), set(), []
+        self._passes.open(self._sample, None if self._ending == "optimizer" else self._backward_arrives)
+
+    def _next(self) -> None:
+        """A step has ended: attach what the next one needs."""
+        self.step += 1
+        due, late = self.rhythm.due(self.step), self._passes.late
+        if self._rehearsed or (due and (not late or self.rhythm.fixed(self.step))):
+            self._rehearsed = False
+            self._open()
+        elif late and (due or self.rhythm.fixed(self.step + 1)):
+            # gradients arrive in the step after their forward: the hooks for the next sample must be set in this one
+            self._rehearsed = True
+            self._open(kept=False)
+        else:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Leave one trigger behind."""
+        self._sample = self._passes.sample = None
+        self._detach()
+        self._weights.release()
+        if self._ending == "optimizer":
+            self._handles = [observe.after_step(observe.opaque(self._guard(self._passed)))]
+        else:
+            self._await_backward()
+
+    def _end(self) -> None:
+        """The sampled step under way has ended."""
+        sample = self._sample
+        assert sample is not None
+        if sample.kept:
+            self._finish(sample)
+            self._write(sample)
+        else:
+            self._passes.close()
+        self._book()
+        self._next()
+
+    def _book(self) -> None:
+        calls, arrivals = self._passes.counted()
+        self.rhythm.spend(calls * self._costs[0] + arrivals * self._costs[1])
+        self.rhythm.end_sample()
+
+    def _finish(self, sample: Sample) -> None:
+        """Complete a sample: the gradients that nobody asked for before, and what has become of the weights."""
+        self._passes.close()
+        if sample.parameters:
+            left = [i for i in range(len(sample.parameters)) if i not in self._graded]
+            gradient_norms(sample.parameters, left, sample.transfer, sample.parameter_gradient)
+            self._weights.after(sample.transfer, sample.change)
+        sample.finish(self._weights.unchanged, everything=self._ending != "optimizer")
+        self._fed = sample.fed()
+
+    def _write(self, sample: Sample) -> None:
+        sample.step = self.step
+        self._passes.activations.lively.update(self.history.write(sample, self._sites.parameters))
+
+    def _look_at_weights(self) -> None:
+        """Copy the weights at the beginning of what may change them."""
+        sample = self._sample
+        if sample is None or not sample.kept or sample.parameters:
+            return
+        sample.take_parameters([(self.history.parameter(name), p) for name, p in self._sites.parameters.items()])
+        self._weights.before(sample.parameters, sample.transfer, sample.weight)
+
+    # ------------------------------------------------------------------- hooks around the optimizers' steps
+
+    def _ours(self, optimizer: torch.optim.Optimizer) -> bool:
+        ours = self._sites.identities
+        return any(id(p) in ours for group in optimizer.param_groups for p in group["params"])
+
+    def _stepping(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
+        """Before any optimizer's step, in a sampled step."""
+        sample = self._sample
+        if sample is None or not self._ours(optimizer):
+            return None
+        if not self._given and (self._main is None or self._main() is None):
+            self._main = weakref.ref(optimizer)
+        if optimizer in self._stepping_now:  # its last step did not come to its end
+            del self._stepping_now[self._stepping_now.index(optimizer) :]
+        self._stepping_now.append(optimizer)
+        self._look_at_weights()
+        main = self._main is not None and self._main() is optimizer
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if not callable(closure):
+            self._grade(optimizer)
+            return None
+        if not main:
+            return None
+        evaluate = self._restarting(closure)
+        return ((args[0], evaluate, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "closure": evaluate})
+
+    def _restarting(self, closure: Callable[..., Any]) -> Callable[..., Any]:
+        """The closure, with the sample starting over at each evaluation: the last one counts."""
+        restart = self._guard(self._restart)
+
+        @functools.wraps(closure)
+        def evaluate(*args: Any, **kwargs: Any) -> Any:
+            restart()
+            return closure(*args, **kwargs)
+
+        return evaluate
+
+    def _restart(self) -> None:
+        if self._sample is not None:
+            self._sample.restart()
+            self._passes.restart()
+
+    def _grade(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take the norms of the gradients as ``optimizer`` finds them."""
+        sample = self._sample
+        assert sample is not None
+        index = {id(p): i for i, p in enumerate(sample.parameters)}
+        at = []
+        for group in optimizer.param_groups:
+            rate = group.get("lr")
+            moves = not isinstance(rate, (int, float)) or rate != 0
+            for p in group["params"]:
+                i = index.get(id(p))
+                if i is not None:
+                    at.append(i)
+                    if moves:
+                        sample.updatable.add(i)
+        self._graded.update(at)
+        gradient_norms(sample.parameters, at, sample.transfer, sample.parameter_gradient)
+
+    def _stepped(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        """After any optimizer's step, in a sampled step."""
+        sample = self._sample
+        if sample is None or not self._ours(optimizer):
+            return
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if callable(closure) and sample.parameters:
+            self._grade(optimizer)
+        if optimizer in self._stepping_now:
+            del self._stepping_now[self._stepping_now.index(optimizer) :]
+        if not self._given and self._stepping_now:
+            return  # an optimizer inside another: the outer one ends the step
+        if not self._leads(optimizer):
+            return
+        if self._ending != "optimizer":
+            self._ending = "optimizer"
+            sample.earlier, self._provisional = self._provisional, []
+        self._end()
+
+    def _leads(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether this optimizer of the model ends the steps; one that was found may be followed by another."""
+        main = None if self._main is None else self._main()
+        if main is optimizer:
+            self._strangers = 0
+            return True
+        if self._given:
+            return False
+        self._strangers += 1
+        if main is None or self._strangers > 1:
+            self._main, self._strangers = weakref.ref(optimizer), 0
+            return True
+        return False
+
+    def _passed(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        """After any optimizer's step, between samples."""
+        del args, kwargs
+        main = None if self._main is None else self._main()
+        if main is optimizer or (not self._given and self._ours(optimizer) and self._leads(optimizer)):
+            self._strangers = 0
+            self._next()
+
+    # ------------------------------------------------------------------- without an optimizer
+
+    def _forward_begins(self) -> None:
+        """A training forward begins, in a sampled step: without an optimizer this ends a step that had a backward
+        pass.
+        """
+        sample = self._sample
+        assert sample is not None
+        if self._ending != "optimizer" and sample.backward_seen and not self._stepping_now:
+            if self._ending == "forward":
+                self._end()
+            else:
+                self._maybe_end(sample)
+        self._look_at_weights()
+
+    def _maybe_end(self, sample: Sample) -> None:
+        """No optimizer has been seen yet: was this a step, or is somebody accumulating gradients for one?"""
+        self._finish(sample)
+        self._book()
+        self._provisional.append(sample)
+        if sample.moved() or len(self._provisional) > PATIENCE:
+            self._ending = "forward"
+            for part in self._provisional:
+                self._write(part)
+                self.step += 1
+            self.step -= 1
+            self._provisional = []
+            self._next()
+        else:
+            self._open()
+
+    def _backward_arrives(self) -> None:
+        """A gradient arrives: when this backward pass ends the parameters' gradients are there, and may go soon."""
+        task = torch._C._current_graph_task_id()
+        if task not in self._tasks and task != -1:
+            self._tasks.add(task)
+            observe.at_end_of_backward(self._guard(self._backward_done))
+
+    def _backward_done(self) -> None:
+        sample = self._sample
+        if sample is None or not sample.kept:
+            return
+        self._look_at_weights()
+        everything = list(range(len(sample.parameters)))
+        self._graded.update(everything)
+        gradient_norms(sample.parameters, everything, sample.transfer, sample.parameter_gradient)
+
+    def _await_backward(self) -> None:
+        """Between samples: wait for the next backward pass to reach one of a few parameters."""
+        chosen = [
+            p for p in self._fed or self._sites.parameters.values() if p.requires_grad and p.is_leaf and materialised(p)
+        ]
+        few = chosen if len(chosen) <= 3 else [chosen[0], chosen[len(chosen) // 2], chosen[-1]]
+        self._nodes = [observe.graph_node(p) for p in few]
+        passed = self._guard(self._backward_passed)
+        self._handles = [observe.on_gradient(node, passed) for node in self._nodes]
+
+    def _backward_passed(self, gradients: Any) -> None:
+        """Between samples: a backward pass is under way, so the next forward begins another step."""
+        del gradients
+        self._detach()
+        self._nodes = []
+        self._handles = [observe.before_forward(observe.opaque(self._guard(self._forward_passed)))]
+
+    def _forward_passed(self, module: nn.Module, args: Any) -> None:
+        """Between samples, after a backward pass: any module is about to be called."""
+        del args
+        if torch._C._current_graph_task_id() != -1 or not module.training or not ordinary():
+            return
+        root = module is self._model
+        if root or (self._passes.outside_used and id(module) in self._sites.known):
+            self._detach()
+            self._next()
+            if root and self._sample is not None:
+                self._passes.root_begins()
+
+
+def _costs() -> tuple[float, float]:
+    try:
+        return dispatch_cost()
+    except Exception:  # a dispatch mode of somebody's does not like the little measurement
+        return 2e-6, 5e-6

@@ -1,0 +1,150 @@
+"""The parameters in one step: their norms, their gradients, and what the optimizer really did to them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .sites import materialised
+from .statistics import Floats, Transfer, dense, norms, row_norms
+
+#: The elements of a large parameter are summed in rows of this length, and the rows in float64.
+ROW = 1 << 15
+#: Snapshots larger than this many bytes are not kept between samples.
+KEEP = 64 << 20
+#: Updates below this many eps of the weight, in norm, are looked at element by element.
+SUSPECT = 32.0
+
+
+def _copy_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+@dataclass(eq=False)
+class Batch:
+    """Parameters of one size, dtype and device, with a row each of one matrix for their copies."""
+
+    parameters: list[Any]
+    at: list[int]
+    rows: Tensor
+    views: list[Tensor]
+
+
+class Weights:
+    """Copies the parameters at the beginning of a sampled step and compares them at its end."""
+
+    def __init__(self) -> None:
+        self._batches: list[Batch] = []
+        self._key: list[tuple[int, torch.dtype, torch.device]] = []
+
+    def before(self, parameters: list[Any], transfer: Transfer, norm: Floats) -> None:
+        """Copy ``parameters`` and fill ``norm`` (one entry each) with their L2 norms; nan where there are no values
+        yet.
+        """
+        self._prepare(parameters)
+        with torch.no_grad():
+            for batch in self._batches:
+                torch._foreach_copy_(batch.views, batch.parameters)
+                self._norms(batch, transfer, norm)
+
+    def after(self, transfer: Transfer, change: Floats) -> None:
+        """Fill ``change`` with the L2 norms of what the parameters have changed by since `before`."""
+        with torch.no_grad():
+            for batch in self._batches:
+                torch._foreach_sub_(batch.views, batch.parameters)
+                self._norms(batch, transfer, change)
+
+    def unchanged(self, ratio: Floats, gradient: Floats) -> Floats:
+        """The share of elements that an update left as they were although their gradient is not zero; nan without
+        gradient.
+
+        Only after `after`. Parameters whose update is larger than `SUSPECT` eps of the weight get 0 without a look.
+        """
+        share = np.full(len(ratio), np.nan)
+        for batch in self._batches:
+            eps = torch.finfo(batch.parameters[0].dtype).eps
+            for row, (at, parameter) in enumerate(zip(batch.at, batch.parameters, strict=True)):
+                if not gradient[at] > 0:
+                    continue
+                if ratio[at] > SUSPECT * eps:
+                    share[at] = 0.0
+                    continue
+                still = batch.rows[row] == 0
+                grad = parameter.grad
+                if grad is not None and grad.layout == torch.strided and grad.shape == parameter.shape:
+                    moved = grad.detach().reshape(-1) != 0
+                    asked = int(moved.sum())
+                    share[at] = float((still & moved).sum()) / asked if asked else np.nan
+                else:
+                    share[at] = float(still.double().mean())
+        return share
+
+    def release(self) -> None:
+        """Forget the copies if they are large."""
+        if sum(batch.rows.numel() * batch.rows.element_size() for batch in self._batches) > KEEP:
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget the copies."""
+        self._batches, self._key = [], []
+
+    def _prepare(self, parameters: list[Any]) -> None:
+        key = [(id(p), p.dtype, p.device) if materialised(p) else (id(p), torch.bool, p.device) for p in parameters]
+        if key == self._key and self._batches:
+            return
+        self._key, self._batches = key, []
+        kinds: dict[tuple[int, torch.dtype, torch.device], list[int]] = {}
+        for at, p in enumerate(parameters):
+            if (
+                materialised(p)
+                and p.numel()
+                and (p.is_floating_point() or p.is_complex())
+                and p.layout == torch.strided
+            ):
+                kinds.setdefault((p.numel(), p.dtype, p.device), []).append(at)
+        for (numel, dtype, device), members in kinds.items():
+            chosen = [parameters[at].detach() for at in members]
+            rows = torch.empty((len(members), numel), dtype=_copy_dtype(dtype), device=device)
+            views = [row.view(p.shape) for row, p in zip(rows.unbind(0), chosen, strict=True)]
+            self._batches.append(Batch([parameters[at] for at in members], members, rows, views))
+
+    def _norms(self, batch: Batch, transfer: Transfer, into: Floats) -> None:
+        rows = torch.view_as_real(batch.rows).flatten(1) if batch.rows.is_complex() else batch.rows
+        at, numel = np.array(batch.at), rows.shape[1]
+        if numel <= ROW:
+
+            def place(found: Floats) -> None:
+                into[at] = found
+
+            row_norms(rows, transfer, place)
+            return
+        whole = numel // ROW * ROW
+        pieces = [rows[:, :whole].reshape(-1, ROW)] + ([rows[:, whole:]] if whole < numel else [])
+
+        def combine(found: Floats) -> None:
+            parts = found.reshape(len(at), -1)
+            largest = parts.max(1, keepdims=True)
+            scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+            root = np.sqrt(((parts / scale) ** 2).sum(1)) * scale[:, 0]
+            into[at] = np.hypot(np.nan_to_num(into[at], nan=0.0), root)
+
+        into[at] = np.nan
+        for piece in pieces:
+            row_norms(piece, transfer, combine)
+
+
+def gradient_norms(parameters: list[Any], at: list[int], transfer: Transfer, into: Floats) -> None:
+    """Fill ``into[i]`` with the L2 norm of the gradient of ``parameters[i]`` for each i in ``at``, nan where there is
+    none.
+    """
+    found = [(i, dense(parameters[i].grad.detach())) for i in at if parameters[i].grad is not None]
+    into[at] = np.nan
+    if found:
+        indices = np.array([i for i, _ in found])
+
+        def place(values: Floats) -> None:
+            into[indices] = values
+
+        norms([g for _, g in found], transfer, place)
