@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlwidgets.compute.context import Cancelled
-from dlwidgets.compute.dropout import monte_carlo, with_dropout
+from dlwidgets.compute.dropout import find_dropout, monte_carlo, with_dropout
 from dlwidgets.compute.dropout.sampling import Sampler
 
 NUM = 400
@@ -209,6 +209,27 @@ def test_attributes_and_buffers_come_back() -> None:
     assert fingerprint(model)[0][0][:3] == before[0][0][:3]
     assert fingerprint(model)[2:] == before[2:]
     assert model.last is None
+
+
+def test_inputs_that_the_model_writes_into_come_back() -> None:
+    model = Calls(lambda self, x: x.add_(self.drop(x)), drop=nn.Dropout(0.5))
+    x = torch.ones(1, 4)
+    result = monte_carlo(model, x, 20, output="values")
+    assert torch.equal(x, torch.ones(1, 4))
+    assert_binomial(((result.mean.double() - 1) * 10).round(), 20, 0.5)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_compiled_models_are_sampled_as_plain_ones(wrapped) -> None:
+    plain, x = nn.Sequential(nn.Linear(4, 4), Functional()), torch.randn(2, 4)
+    expected = monte_carlo(plain, x, 10, output="values")
+    if wrapped:
+        compiled = torch.compile(plain, backend="eager")
+    else:
+        compiled = plain
+        plain.compile(backend="eager")
+    assert torch.equal(monte_carlo(compiled, x, 10, output="values").mean, expected.mean)
+    assert [site.name for site in find_dropout(compiled, x).sites] == ["1"]
 
 
 def test_models_that_draw_by_themselves_are_seeded_too() -> None:

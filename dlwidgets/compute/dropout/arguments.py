@@ -53,14 +53,23 @@ def checked_seed(value: object) -> int:
 
 
 def checked_model(model: object) -> nn.Module:
-    """``model`` if its code can be watched; TypeError if it is no module, ValueError if it is TorchScript."""
+    """``model``, without the wrapper of ``torch.compile``, if its code can be watched.
+
+    Raises
+    ------
+    TypeError
+        If it is no module.
+    ValueError
+        If it is TorchScript or has lazy modules.
+    """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
+    plain: nn.Module = getattr(model, "_orig_mod", model)
+    if any(isinstance(part, torch.jit.ScriptModule) for part in plain.modules()):
         raise ValueError("model must be a Python module: in TorchScript dropout cannot be seen")
-    if any(nn.parameter.is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+    if any(nn.parameter.is_lazy(tensor) for tensor in (*plain.parameters(), *plain.buffers())):
         raise ValueError("model has lazy modules without parameters: call it once on its inputs first")
-    return model
+    return plain
 
 
 def checked_inputs(inputs: object) -> object:

@@ -21,7 +21,7 @@ def with_dropout(model: nn.Module, probability: float = 0.5) -> nn.Module:
     ValueError
         If probability lies outside [0, 1], the model has no activation module inside, or it cannot be copied.
     """
-    checked_model(model)
+    model = checked_model(model)
     probability = checked_probability(probability)
     try:
         copied = copy.deepcopy(model)

@@ -98,7 +98,7 @@ def monte_carlo(
     Cancelled
         If the context says so.
     """
-    checked_model(model)
+    model = checked_model(model)
     checked_inputs(inputs)
     num_samples = checked_count(num_samples, "num_samples")
     if probability is not None:

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_map_only
 
 from dlwidgets.compute.device import ran_out_of_memory
 from dlwidgets.compute.dropout.calls import RECURRENT, Argument, asleep, own_dropout, recognised
-from dlwidgets.compute.dropout.survey import CallStack, called_with, told
-from dlwidgets.compute.observe import forwards, undisturbed
+from dlwidgets.compute.dropout.survey import CallStack, called_with, observed, told
+from dlwidgets.compute.observe import undisturbed
 
 CHUNK_BYTES = 2**27  # of the tensors that live at once while a chunk runs, roughly
 _LIVE_TENSORS = 4  # of the largest size, at one time
@@ -152,7 +152,7 @@ class Sampler:
             part.training = attribute is not None or name in needed
             if attribute is not None and self._probability is not None:
                 setattr(part, attribute, self._probability)
-        with torch.no_grad(), forwards(self._stack.enter, self._stack.leave):
+        with observed(self._stack):
             yield
 
     def samples(self, start: int, count: int) -> Tensor:

@@ -104,7 +104,7 @@ def find_dropout(model: nn.Module, inputs: Any = None) -> Dropouts:
     ValueError
         If the model fails on these inputs.
     """
-    checked_model(model)
+    model = checked_model(model)
     if inputs is None:
         with undisturbed(model):
             return _registered(model)

@@ -1,13 +1,14 @@
 """One pass through a model that notes every dropout, and what stands around it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from dlwidgets.compute.dropout.calls import (
@@ -20,7 +21,7 @@ from dlwidgets.compute.dropout.calls import (
     recognised,
 )
 from dlwidgets.compute.dropout.flow import Flow, Origin, step_of_function
-from dlwidgets.compute.observe import forwards
+from dlwidgets.compute.observe import Eagerly, forwards
 
 
 @dataclass(frozen=True)
@@ -166,8 +167,24 @@ class Survey:
     never_called: tuple[str, ...]
 
 
+@contextmanager
+def observed(stack: "CallStack | _Recorder") -> Iterator[None]:
+    """Inside, the stack hears of all calls of modules, and what ``torch.compile`` made runs as plain Python."""
+    eagerly = Eagerly()
+    eagerly.start()
+    try:
+        with torch.no_grad(), forwards(stack.enter, stack.leave):
+            yield
+    finally:
+        eagerly.stop()
+
+
 def called_with(model: nn.Module, inputs: Any) -> Any:
-    """The model's answer: a tuple holds positional, a mapping keyword arguments, anything else is the one argument."""
+    """The model's answer: a tuple holds positional, a mapping keyword arguments, anything else is the one argument.
+
+    The model gets copies of the tensors, for it may write into them.
+    """
+    inputs = tree_map_only(Tensor, lambda tensor: tensor.detach().clone(), inputs)
     if isinstance(inputs, tuple):
         return model(*inputs)
     if isinstance(inputs, Mapping):
@@ -181,7 +198,7 @@ def one_pass(model: nn.Module, inputs: Any, awake: Mapping[str, nn.Module]) -> P
     for module in awake.values():
         module.training = True
     recorder = _Recorder(model, {name for name, module in awake.items() if own_dropout(module) is None})
-    with torch.no_grad(), forwards(recorder.enter, recorder.leave), recorder:
+    with observed(recorder), recorder:
         recorder.record.output = called_with(model, inputs)
     return recorder.record
 
