@@ -58,7 +58,7 @@ class Pictures:
         self.page = page
         page.wait_for_function("document.querySelectorAll('.dlw-raster-hover').length >= 2")
         page.wait_for_function(
-            "[...document.querySelectorAll('.dlw-raster-hover')].every(canvas => canvas.width > 300)"
+            "[...document.querySelectorAll('.dlw-raster-hover')].every(canvas => canvas.width > 100)"
         )
         page.locator(".dlw-exhibit").first.scroll_into_view_if_needed()
 
