@@ -1,0 +1,3 @@
+from .widgets.receptive_field import ReceptiveFieldViewer as ReceptiveFieldViewer
+
+__all__ = ["ReceptiveFieldViewer"]
