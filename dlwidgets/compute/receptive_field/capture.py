@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._pytree import tree_map
 
 from .constants import known_of
@@ -86,6 +88,22 @@ class Traced(Tensor):
         return self.clone()
 
 
+class DataSetter(TorchFunctionMode):
+    """Sees ``tensor.data = other``, which no dispatch mode does and which would break the tensor."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+        if func == SET_DATA:
+            return self.recorder.replace_data(*args)
+        return func(*args, **(kwargs or {}))
+
+
+SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
+
+
 class Recorder(TorchDispatchMode):
     """Records the ops that run inside it. ``real``: carry numbers along, for runs that cannot do without."""
 
@@ -96,6 +114,7 @@ class Recorder(TorchDispatchMode):
         self.broken: tuple[int, str] | None = None
         self._roots: dict[int, Root] = {}
         self._own: dict[int, Any] = {}
+        self._copies: dict[int, Tensor] = {}
         self._keep: list[Any] = []
         for parameter in parameters:
             if parameter.is_floating_point() or parameter.is_complex():
@@ -129,6 +148,14 @@ class Recorder(TorchDispatchMode):
             return tensor.value
         root = self._roots.get(_memory(tensor))
         return tensor if root is None else self._read(root, tensor)
+
+    def replace_data(self, tensor: Tensor, new: Tensor) -> None:
+        """What ``tensor.data = new`` does to the values: a write."""
+        if tensor.shape != new.shape or tensor.dtype != new.dtype:
+            raise Leak("data (of another shape)")
+        if self.real:
+            self._writable(tensor).copy_(self._real(new))
+        self._write(tensor, self.current(new))
 
     # The dispatch
 
@@ -197,7 +224,13 @@ class Recorder(TorchDispatchMode):
             if layout is not None:
                 node = self._node(op.name, func, resolved, keywords)
                 return self._wrap(self._output(node, layout[0], layout[3]), layout, _device(args))
-        real = func(*tree_map(self._real, args), **tree_map(self._real, kwargs)) if self.real else None
+        real = None
+        if self.real:
+            given = tree_map(self._real, args)
+            if "batch_norm" in op.name:
+                # It writes into running statistics without saying so.
+                given = [item.clone() if index in (3, 4) and item is not None else item for index, item in enumerate(given)]
+            real = func(*given, **tree_map(self._real, kwargs))
         result = real if self.real else func(*tree_map(_meta, args), **_meta_keywords(kwargs))
         return self._outputs(op, func, args, resolved, keywords, result, real)
 
@@ -227,16 +260,25 @@ class Recorder(TorchDispatchMode):
         if op.writes != (0,) or op.num_results > 1:
             raise Leak(f"{op.name} (writes into several arguments)")
         target = args[0]
+        if torch.Tag.inplace_view in func.tags:
+            return self._free_restride(op, func, args, kwargs, resolved, keywords)
         if self.real:
-            reals = list(tree_map(self._real, args))
-            if not isinstance(target, Traced):
-                # A tensor that was there before: write into a copy, and keep that as its numbers.
-                reals[0] = reals[0].clone()
-            func(*reals, **tree_map(self._real, kwargs))
-            if not isinstance(target, Traced):
-                self._shadow(target, reals[0])
+            func(self._writable(target), *tree_map(self._real, args[1:]), **tree_map(self._real, kwargs))
         node = self._node(op.functional, func, resolved, keywords)
         self._write(target, self._output(node, tuple(target.shape), target.dtype))
+        return target
+
+    def _free_restride(self, op: Operation, func: Any, args: Any, kwargs: Any, resolved: Any, keywords: Any) -> Any:
+        """An op such as ``transpose_``, that changes the layout of a tensor and not the memory."""
+        target = args[0]
+        if not isinstance(target, Traced):
+            raise Leak(f"{op.name} (of a tensor of the model)")
+        node = self._node(op.functional, func, resolved, keywords)
+        with no_dispatch():
+            func(*args, **kwargs)
+        if target.carried is not None:
+            target.carried = func(target.carried, *tree_map(self._real, args[1:]), **tree_map(self._real, kwargs))
+        target.value, target.version, target.meta = self._output(node, tuple(target.shape), target.dtype), target.root.version, None
         return target
 
     # Values and memory
@@ -302,13 +344,27 @@ class Recorder(TorchDispatchMode):
         if isinstance(tensor, Traced):
             tensor.value, tensor.version = new, root.version
 
-    def _shadow(self, tensor: Tensor, numbers: Tensor) -> None:
-        raise Leak("writing the input's numbers into a tensor of the model")
+    def _writable(self, tensor: Tensor) -> Tensor:
+        """The numbers of a tensor, to be written to: a copy's for a tensor that was there before."""
+        if isinstance(tensor, Traced):
+            assert tensor.carried is not None
+            return tensor.carried
+        key = _memory(tensor)
+        if key not in self._copies:
+            before = self._roots.get(key)
+            memory = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage()).clone()
+            if before is not None and isinstance(before.content, Tensor):
+                memory.as_strided(before.shape, before.strides).copy_(before.content)
+            self._copies[key] = memory
+            self._keep.append(tensor)
+        return self._copies[key].as_strided(tuple(tensor.shape), tensor.stride(), tensor.storage_offset())
 
     def _real(self, item: Any) -> Any:
         if isinstance(item, Traced):
             return item.carried
         if isinstance(item, Tensor):
+            if _memory(item) in self._copies:
+                return self._writable(item)
             found = self.current(item)
             return found if isinstance(found, Tensor) else item
         return item
@@ -348,6 +404,8 @@ def _meta(item: Any) -> Any:
             return item.meta
         made = torch.empty_strided(tuple(item.shape), item.stride(), dtype=item.dtype, device="meta")
         if item.storage_offset():
+            reach = item.storage_offset() + sum((n - 1) * max(s, 0) for n, s in zip(item.shape, item.stride(), strict=True))
+            made = torch.empty(reach + 1, dtype=item.dtype, device="meta")
             made = made.as_strided(tuple(item.shape), item.stride(), item.storage_offset())
         return made
     return torch.device("meta") if isinstance(item, torch.device) else item

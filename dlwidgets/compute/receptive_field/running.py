@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..observe import Eagerly, attributes_kept, forwards
-from .capture import Recorder, Traced
-from .graph import Call, Run, Value
+from .capture import DataSetter, Recorder, Traced
+from .graph import Call, Run, Value, leaves
 
 
 def first_tensor(output: Any, depth: int = 0) -> Tensor | None:
@@ -96,8 +96,11 @@ class Calls:
 
 
 @contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
+def quiet(model: nn.Module, arguments: tuple[Any, ...]) -> Iterator[None]:
     """No gradients, no fused fast paths, and afterwards everything as before."""
+    tensors = [*model.parameters(), *model.buffers(), *(item for item in leaves(arguments) if isinstance(item, Tensor))]
+    keeper = torch.autograd._unsafe_preserve_version_counter
+    versions = [(tensor, tensor._version, keeper(tensor)) for tensor in tensors if not tensor.is_inference()]
     mkldnn, fastpath = torch._C._get_mkldnn_enabled(), torch.backends.mha.get_fastpath_enabled()
     eagerly = Eagerly()
     with attributes_kept(model), torch.no_grad():
@@ -110,6 +113,10 @@ def quiet(model: nn.Module) -> Iterator[None]:
             eagerly.stop()
             torch.backends.mha.set_fastpath_enabled(fastpath)
             torch._C._set_mkldnn_enabled(mkldnn)
+            # Autograd counts a write before the recorder can turn it aside.
+            for tensor, version, kept in versions:
+                if tensor._version != version:
+                    kept.__exit__()
 
 
 def _record(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> Run:
@@ -130,10 +137,12 @@ def _record(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> Run:
         found = recorder.current(tensor)
         if isinstance(found, Value):
             return found
-        return Value(tuple(found.shape), found.dtype, None, 0, len(recorder.nodes))
+        # Behind a leak a constant may be made of numbers that leaked.
+        time = len(recorder.nodes) + (recorder.broken is not None)
+        return Value(tuple(found.shape), found.dtype, None, 0, time)
 
     calls = Calls(model, value_of)
-    with quiet(model), forwards(calls.before, calls.after), recorder:
+    with quiet(model, arguments), forwards(calls.before, calls.after), DataSetter(recorder), recorder:
         output = model(*given)
     tensor = first_tensor(output)
     if tensor is None:
@@ -155,7 +164,7 @@ def _shapes_only(model: nn.Module, arguments: tuple[Any, ...], why: Exception) -
         return Value(tuple(tensor.shape), tensor.dtype, None, 0, 1)
 
     calls = Calls(copy, value_of)
-    with quiet(copy), forwards(calls.before, calls.after):
+    with quiet(copy, given), forwards(calls.before, calls.after):
         output = copy(*given)
     tensor = first_tensor(output)
     if tensor is None:

@@ -74,7 +74,7 @@ def field_of(mask: np.ndarray, status: str, because: str) -> Field:
             for axis in range(num_axes)
             for hits in [np.flatnonzero(mask.any(axis=tuple(a for a in range(num_axes) if a != axis)))]
         )
-    return Field(box, torch.from_numpy(np.ascontiguousarray(mask)), count, status, because)
+    return Field(box, torch.from_numpy(np.array(mask, order="C")), count, status, because)
 
 
 @dataclass(frozen=True, eq=False)
