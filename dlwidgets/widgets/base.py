@@ -99,6 +99,7 @@ class Exhibit(ipywidgets.VBox):
         topic: str = "result",
         then: Callable[[Any], None] | None = None,
         failed: Callable[[BaseException], None] | None = None,
+        published: Callable[[Any], None] | None = None,
         **kwargs: Any,
     ) -> int:
         """Run ``function(*args, context=context, **kwargs)`` off this thread, then ``then(value)``, then `_draw`.
@@ -111,12 +112,26 @@ class Exhibit(ipywidgets.VBox):
         def deliver(outcome: Outcome) -> None:
             self._deliver(outcome, then, failed)
 
+        def publish(request: Request, value: Any) -> None:
+            with self._lock:
+                if published and not self._closed and request.number >= self._shown.get(request.topic, 0):
+                    with self._drawing():
+                        published(value)
+
         with self._lock:
             if self._closed:
                 return 0
             self._busy = True
             self._asked = get_runner().submit(
-                self, function, args, kwargs, deliver=deliver, report=self._report, lane=lane, topic=topic
+                self,
+                function,
+                args,
+                kwargs,
+                deliver=deliver,
+                report=self._report,
+                publish=publish,
+                lane=lane,
+                topic=topic,
             )
             return self._asked
 

@@ -37,6 +37,7 @@ class Request:
     kwargs: Mapping[str, Any]
     deliver: Callable[["Outcome"], None]
     report: Callable[["Request", float, str], None] | None
+    publish: Callable[["Request", Any], None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,11 @@ class Running:
     def report(self, fraction: float, text: str) -> None:
         if self.request.report is not None and not self.cancelled():
             self.request.report(self.request, fraction, text)
+
+    def publish(self, value: Any) -> None:
+        """Hand over what the job has so far; a job asks whether its context has this, because not every one has."""
+        if self.request.publish is not None and not self.cancelled():
+            self.request.publish(self.request, value)
 
     def cancelled(self) -> bool:
         return self.stopped.is_set() or (self.superseded and self.elapsed() >= self.patience)
@@ -120,10 +126,12 @@ class Runner:
         *,
         deliver: Callable[[Outcome], None],
         report: Callable[[Request, float, str], None] | None = None,
+        publish: Callable[[Request, Any], None] | None = None,
         lane: LaneName = "quick",
         topic: str = "result",
     ) -> int:
-        """Ask for a job and return its number; ``deliver`` gets its `Outcome` on the lane's thread.
+        """Ask for a job and return its number; ``deliver`` gets its `Outcome` on the lane's thread, ``publish``
+        what the job publishes on its way.
 
         In ``quick`` it replaces the waiting request of the same owner and topic, and cancels the running one once that
         had its time. In ``long`` it also ends the running one at once: its own button was pressed again.
@@ -134,7 +142,7 @@ class Runner:
         _require_module_level(function)
         with self._changed:
             self._number += 1
-            request = Request(self._number, owner, topic, function, args, dict(kwargs or {}), deliver, report)
+            request = Request(self._number, owner, topic, function, args, dict(kwargs or {}), deliver, report, publish)
             state = self._lanes[lane]
             self._owners.add(owner)
             state.pending[owner, topic] = request

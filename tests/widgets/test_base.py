@@ -273,6 +273,25 @@ def test_close_in_the_middle_of_a_job(recorder: Any, num_models: Any) -> None:
     assert num_models() == before
 
 
+def publish_squares(x: int, context: Context) -> int:
+    for value in range(x):
+        context.publish(value * value)
+    return x * x
+
+
+def test_what_a_job_publishes_is_drawn_at_once(squares: Squares, recorder: Any) -> None:
+    def show(value: int) -> None:
+        squares.bars.y = [float(value)]
+        squares.bars.x = [float(value)]
+
+    squares.wait(LONG)
+    recorder.clear()
+    squares._compute(publish_squares, 4, published=show)
+    squares.wait(LONG)
+    assert squares.result == 16
+    assert len(recorder.updates(squares.bars)) == 4 + 1, "one message a value, and one for the result"
+
+
 def test_labels_reach_the_page(recorder: Any) -> None:
     exhibit = Squares()
     exhibit._label(exhibit.slider, "bad\u202ename\x00")

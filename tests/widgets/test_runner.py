@@ -273,6 +273,32 @@ def test_wait_says_when_it_has_waited_long_enough_and_when_it_never_could(runner
     assert seen == ["wait() was called from the widget's own work, which would wait for itself"]
 
 
+def publish_three(gate: Gate, context: Context) -> str:
+    for value in range(3):
+        context.publish(value)
+        gate.begun.set()
+        assert gate.go_on.wait(LONG)
+    return "done"
+
+
+def test_what_a_job_publishes_arrives_until_it_is_stopped(runner: Runner) -> None:
+    gate, box, heard = Gate(), Box(), []
+    gate.go_on.set()
+    runner.submit("a", publish_three, (gate,), deliver=box, publish=lambda request, value: heard.append(value))
+    runner.submit("a", publish_three, (gate,), topic="nobody listens", deliver=box)
+    runner.wait("a", LONG)
+    assert heard == [0, 1, 2]
+    assert box.values == ["done", "done"]
+    heard.clear()
+    gate = Gate()
+    runner.submit("a", publish_three, (gate,), deliver=box, publish=lambda request, value: heard.append(value))
+    assert gate.begun.wait(LONG)
+    runner.stop("a")
+    gate.go_on.set()
+    runner.wait("a", LONG)
+    assert heard == [0]
+
+
 def test_reports_arrive_until_the_job_is_stopped(runner: Runner) -> None:
     reports: list[tuple[int, float, str]] = []
     gate = Gate()
