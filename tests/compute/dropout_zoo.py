@@ -173,9 +173,10 @@ COUNTED = {
 }
 
 
-def random_states() -> tuple[bytes, str, str]:
-    """The global random states of torch, numpy and Python."""
-    return torch.get_rng_state().numpy().tobytes(), str(np.random.get_state()), str(random.getstate())  # noqa: NPY002
+def random_states() -> tuple[bytes, str, str, int]:
+    """The global random states of torch, numpy and Python, and how much is noted down for when CUDA is first used."""
+    numpy_state, python_state = str(np.random.get_state()), str(random.getstate())  # noqa: NPY002
+    return torch.get_rng_state().numpy().tobytes(), numpy_state, python_state, len(torch.cuda._queued_calls)
 
 
 def fingerprint(model: nn.Module) -> list[object]:

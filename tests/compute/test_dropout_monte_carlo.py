@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlwidgets.compute.context import Cancelled
-from dlwidgets.compute.dropout import find_dropout, monte_carlo, with_dropout
+from dlwidgets.compute.dropout import find_dropout, monte_carlo, uncertainty, with_dropout
 from dlwidgets.compute.dropout.sampling import Sampler
 
 NUM = 400
@@ -282,6 +283,33 @@ def test_memory_running_out_halves_the_chunk(monkeypatch, limit) -> None:
     assert max(size for size in sizes if size <= limit) <= limit < max(sizes) == 40
     assert_binomial((result.mean.double() * 20).round(), 40, 0.5, 100)
     assert fingerprint(model) == before
+
+
+def test_a_gpu_gets_a_copy_of_what_lies_on_the_cpu(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(uncertainty, "choose_device", lambda _, dtype: asked.append(dtype) or torch.device("meta"))
+    model = small_classifier()
+    copied, (x, name) = uncertainty._on_gpu(model, (torch.ones(2, 3), "name"))
+    assert asked == [torch.float64]
+    assert {tensor.device.type for tensor in (*copied.parameters(), x)} == {"meta"}
+    assert {tensor.device.type for tensor in model.parameters()} == {"cpu"}
+    assert name == "name"
+    model.lock = threading.Lock()  # cannot be copied
+    assert uncertainty._on_gpu(model, torch.ones(2, 3)) is None
+    assert uncertainty._on_gpu(copied, torch.ones(2, 3)) is None  # the user placed it
+
+
+def test_a_gpu_without_enough_memory_leaves_it_to_the_cpu(monkeypatch) -> None:
+    class TooLarge(nn.Dropout):
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            return x
+
+    monkeypatch.setattr(uncertainty, "_on_gpu", lambda _, inputs: (TooLarge(0.5), inputs))
+    result = monte_carlo(nn.Dropout(0.5), torch.ones(1, 3), 10, output="values", seed=1)
+    monkeypatch.setattr(uncertainty, "_on_gpu", lambda *_: None)
+    assert torch.equal(result.mean, monte_carlo(nn.Dropout(0.5), torch.ones(1, 3), 10, output="values", seed=1).mean)
 
 
 def test_inputs_of_every_kind() -> None:

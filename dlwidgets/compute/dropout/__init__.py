@@ -4,9 +4,9 @@ from dlwidgets.compute.dropout.activations import ACTIVATIONS
 from dlwidgets.compute.dropout.combined import Combined, combine
 from dlwidgets.compute.dropout.experiment import Sweep, sweep
 from dlwidgets.compute.dropout.insertion import with_dropout
-from dlwidgets.compute.dropout.monte_carlo import MonteCarlo, monte_carlo
 from dlwidgets.compute.dropout.simulation import Draws, Expected, Simulation, draw, expected, simulate
 from dlwidgets.compute.dropout.sites import Dropouts, Run, Site, find_dropout
+from dlwidgets.compute.dropout.uncertainty import MonteCarlo, monte_carlo
 
 __all__ = [
     "ACTIVATIONS",

@@ -1,6 +1,5 @@
 """Forward passes in which nothing but the dropout is in training mode, many at once."""
 
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -14,11 +13,14 @@ from torch.utils._pytree import tree_map_only
 
 from dlwidgets.compute.device import ran_out_of_memory
 from dlwidgets.compute.dropout.calls import RECURRENT, Argument, asleep, own_dropout, recognised
-from dlwidgets.compute.dropout.survey import CallStack, called_with, observed, told
+from dlwidgets.compute.dropout.survey import CallStack, called_with, observed, seed_everything, told
 from dlwidgets.compute.observe import undisturbed
 
 CHUNK_BYTES = 2**27  # of the tensors that live at once while a chunk runs, roughly
 _LIVE_TENSORS = 4  # of the largest size, at one time
+
+
+_SOURCE = Argument(0, ("input", "query"))  # from what a dropout function drops
 
 
 class _NotPerSample(Exception):
@@ -88,8 +90,11 @@ class _DropoutAwake(TorchFunctionMode):
             # A module that was left in eval mode says so in the call; one that was woken is obeyed.
             training = call.training or module is None or not module.training
             probability = call.probability if self._probability is None else self._probability
-            if training and self._one is not None and 0 < probability < 1:
-                args, kwargs = self._apart(args, kwargs, call.in_place)
+            if training and 0 < probability < 1:
+                if self._one is not None:
+                    args, kwargs = self._apart(args, kwargs, call.in_place)
+                if call.kind == "F.dropout":
+                    return _dropped(_SOURCE.get(args, kwargs), probability, call.in_place)
             args, kwargs = call.rewritten(args, kwargs, probability, training)
         if self._one is not None and getattr(function, "__name__", "") in RECURRENT and not isinstance(args[1], list):
             return _recurrent(function, args)
@@ -97,13 +102,22 @@ class _DropoutAwake(TorchFunctionMode):
 
     def _apart(self, args: tuple[Any, ...], kwargs: dict[str, Any], in_place: bool) -> tuple[tuple[Any, ...], dict]:
         """The arguments, with the tensor from which is dropped no longer shared by the samples."""
-        where = Argument(0, ("input", "query"))
-        source = where.get(args, kwargs)
+        source = _SOURCE.get(args, kwargs)
         if is_batchedtensor(source):
             return args, kwargs
         if in_place:
             raise _NotPerSample
-        return where.put(args, kwargs, per_sample(source, self._one))
+        return _SOURCE.put(args, kwargs, per_sample(source, self._one))
+
+
+def _dropped(x: Tensor, p: float, in_place: bool) -> Tensor:
+    """What torch.dropout does, several times faster on a CPU, where drawing Bernoulli variables takes most of its time.
+
+    Uniform numbers of 24 bits: the chance is p up to 6e-8.
+    """
+    keep = torch.rand_like(x, dtype=torch.float32) >= p
+    noise = keep.to(x.dtype) * (1 / (1 - p))
+    return x.mul_(noise) if in_place else x * noise
 
 
 def _recurrent(function: Callable, args: tuple[Any, ...]) -> Any:
@@ -177,9 +191,7 @@ class Sampler:
     def _reseed(self, *place: int) -> None:
         """Start all random generators anew, for the samples at that place: a chunk tried again draws the same."""
         state = np.random.SeedSequence((self._seed, *place)).generate_state(2)
-        torch.manual_seed(int(state[0]) << 32 | int(state[1]))
-        np.random.seed(int(state[0]))  # noqa: NPY002 (the global one, which a model may use)
-        random.seed(int(state[0]))
+        seed_everything(int(state[0]) << 31 | int(state[1]) >> 1)
 
     def _pass(self, inputs: Any, one: Tensor | None) -> Tensor:
         with _DropoutAwake(self._stack, self._probability, one):

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from dlwidgets.compute.dropout.arguments import checked_inputs, checked_model
 from dlwidgets.compute.dropout.calls import drops_by_function, is_dropout, own_dropout
 from dlwidgets.compute.dropout.combined import Combined, combine
 from dlwidgets.compute.dropout.flow import Flow, Origin, step_of_module
-from dlwidgets.compute.dropout.survey import Seen, one_pass, survey
+from dlwidgets.compute.dropout.survey import Seen, one_pass, seed_everything, survey
 from dlwidgets.compute.observe import undisturbed
 
 
@@ -111,7 +110,7 @@ def find_dropout(model: nn.Module, inputs: Any = None) -> Dropouts:
     checked_inputs(inputs)
     left_on = _left_on(model)
     with undisturbed(model):
-        torch.manual_seed(0)
+        seed_everything(0)
         found = survey(model, inputs)
         evaluation = one_pass(model, inputs, left_on) if left_on else found.evaluation
     seen = list(found.training.seen)

@@ -1,16 +1,19 @@
 """One pass through a model that notes every dropout, and what stands around it."""
 
+import random
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from dlwidgets.compute.device import ran_out_of_memory
 from dlwidgets.compute.dropout.calls import (
     DropoutCall,
     asleep,
@@ -167,6 +170,20 @@ class Survey:
     never_called: tuple[str, ...]
 
 
+def seed_everything(seed: int) -> None:
+    """Seed the global random generators that a model may use, for `undisturbed` to put back.
+
+    Not by ``torch.manual_seed``: before CUDA is first used that leaves a note to seed it then.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 (the global one)
+    random.seed(seed)
+
+
 @contextmanager
 def observed(stack: "CallStack | _Recorder") -> Iterator[None]:
     """Inside, the stack hears of all calls of modules, and what ``torch.compile`` made runs as plain Python."""
@@ -210,17 +227,13 @@ def survey(model: nn.Module, inputs: Any) -> Survey:
     ------
     ValueError
         If the model fails on these inputs in eval mode, or only with its dropout in training mode.
+    RuntimeError
+        If memory runs out.
     """
-    try:
-        evaluation = one_pass(model, inputs, {})
-    except Exception as error:
-        raise ValueError(f"the model fails on these inputs in eval mode: {told(error)}") from error
+    evaluation = _passed(model, inputs, {}, "the model fails on these inputs in eval mode")
     dropping = {name: part for name, part in model.named_modules() if own_dropout(part) is not None}
     asking = {name: part for name, part in model.named_modules() if name not in dropping and drops_by_function(part)}
-    try:
-        training = one_pass(model, inputs, dropping | asking)
-    except Exception as error:
-        raise ValueError(f"the model fails when its dropout is in training mode: {told(error)}") from error
+    training = _passed(model, inputs, dropping | asking, "the model fails when its dropout is in training mode")
 
     def calls(record: Pass, name: str) -> list[tuple[str, str, float]]:
         return [seen.same for seen in record.seen if seen.name == name]
@@ -228,6 +241,15 @@ def survey(model: nn.Module, inputs: Any) -> Survey:
     needed = frozenset(name for name in asking if calls(training, name) != calls(evaluation, name))
     never = tuple(name for name in dropping if name not in training.called)
     return Survey(training, evaluation, needed, never)
+
+
+def _passed(model: nn.Module, inputs: Any, awake: Mapping[str, nn.Module], failure: str) -> Pass:
+    try:
+        return one_pass(model, inputs, awake)
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise
+        raise ValueError(f"{failure}: {told(error)}") from error
 
 
 def told(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from dlwidgets.compute.dropout.arguments import (
     checked_seed,
 )
 from dlwidgets.compute.dropout.sampling import Sampler, checked_output, chunk_size
-from dlwidgets.compute.dropout.survey import survey
+from dlwidgets.compute.dropout.survey import seed_everything, survey
 from dlwidgets.compute.observe import undisturbed
 
 Output = Literal["logits", "log_probabilities", "probabilities", "values"]
@@ -144,7 +144,7 @@ def _sampled(
     context: Context | None,
 ) -> MonteCarlo:
     """What `monte_carlo` returns; changes modes, probabilities and random states, for `undisturbed` to put back."""
-    torch.manual_seed(seed)
+    seed_everything(seed)
     found = survey(model, inputs)
     plain = checked_output(found.evaluation.output)
     if not found.training.seen:
