@@ -38,6 +38,39 @@ class TrainOnly(nn.Module):
         return x
 
 
+class SwitchedModule(nn.Module):
+    """Calls its dropout module in training mode only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(P)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(x) if self.training else x
+
+
+class SwitchesItsPart(nn.Module):
+    """Whether its part, which switches too, is called at all depends on the mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = SwitchedModule()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.part(x) if self.training else x
+
+
+class Auxiliary(nn.Module):
+    """Returns a second head's answer in training mode, as GoogLeNet does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.head_drop = nn.Dropout(P), nn.Dropout(0.9)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        return (self.drop(x), self.head_drop(x)) if self.training else self.drop(x)
+
+
 class SwitchedAttention(nn.Module):
     """The probability is 0 in eval mode, as most transformers write it. One key a head: its weight is 1."""
 
@@ -158,6 +191,9 @@ COUNTED = {
     ),
     "torch.dropout": Counted(lambda: Calls(lambda self, x: torch.dropout(x, P, self.training))),
     "train only": Counted(TrainOnly),
+    "train only, a module": Counted(SwitchedModule),
+    "train only, a part": Counted(SwitchesItsPart),
+    "auxiliary head": Counted(Auxiliary),
     "always on": Counted(lambda: Calls(lambda self, x: F.dropout(x, P))),
     "one mask for the batch": Counted(OneMaskForTheBatch),
     "weights": Counted(WeightDropout),

@@ -167,11 +167,11 @@ def test_only_dropout_sees_training_mode() -> None:
 
     norm = nn.BatchNorm1d(4, eps=0.0)
     norm.running_mean.fill_(3.0)
-    model = nn.Sequential(Spy(), norm, nn.RReLU(), nn.Dropout(0.5), Spy(), Functional()).train()
+    model = nn.Sequential(Spy(), norm, nn.RReLU(), nn.Dropout(0.5), Spy(), Functional(), TrainOnly()).train()
     result = monte_carlo(model, torch.full((2, 4), 7.0), 50, output="values", seed=4)
     assert seen
     assert not any(seen)
-    scaled = result.mean.double() / (4 / 0.5 / (1 - P))  # (7 - 3) survives both, or nothing does
+    scaled = result.mean.double() / (4 / 0.5 / (1 - P) ** 2)  # 7 - 3 survives all three, or nothing does
     assert float((scaled * 50 - (scaled * 50).round()).abs().max()) < 1e-3
 
 
@@ -384,6 +384,26 @@ class FailsAwake(nn.Dropout):
         if self.training:
             raise RuntimeError("no training here\nand a long story")
         return x
+
+
+def test_a_model_that_refuses_training_mode_says_so() -> None:
+    class Refuses(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5), nn.BatchNorm1d(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training:
+                raise RuntimeError("needs targets")
+            return self.body(x)
+
+    model = Refuses()
+    before = fingerprint(model)
+    with pytest.raises(
+        ValueError, match=r"the model fails when its dropout is in training mode: RuntimeError: needs t"
+    ):
+        monte_carlo(model, torch.ones(2, 3))
+    assert fingerprint(model) == before
 
 
 def test_models_that_cannot_be_sampled() -> None:

@@ -127,21 +127,22 @@ def own_dropout(module: nn.Module) -> str | None:
     return None
 
 
-def drops_by_function(module: nn.Module) -> bool:
-    """Whether a module's own code asks for its training mode and also for a dropout function.
+def may_switch_dropout(module: nn.Module) -> bool:
+    """Whether a module's own code asks for its training mode, and something inside it drops.
 
-    Such code may call the dropout in training mode only (``if self.training: x = F.dropout(x)``, or
-    ``dropout_p=self.p if self.training else 0``), so that eval mode does not show it. Looked up in the names the
-    class's methods use; a name that is a submodule (``self.dropout``) does not count, and neither does torch's code.
+    Such code may drop in training mode only (``if self.training: x = self.drop(x)``, or
+    ``dropout_p=self.p if self.training else 0``), so that eval mode does not show it. Looked up in the names that the
+    class's methods use, torch's own classes excepted.
     """
     names: set[str] = set()
     for kind in type(module).__mro__:
         if not kind.__module__.startswith("torch."):
             for member in vars(kind).values():
                 names |= _names(getattr(member, "__code__", None))
-    names -= set(module._modules)
-    drops = any("dropout" in name.lower() or name == "scaled_dot_product_attention" for name in names)
-    return "training" in names and drops
+    if "training" not in names:
+        return False
+    by_function = any("dropout" in name.lower() or name == "scaled_dot_product_attention" for name in names)
+    return by_function or any(own_dropout(part) is not None for part in module.modules() if part is not module)
 
 
 def _names(code: Any) -> set[str]:

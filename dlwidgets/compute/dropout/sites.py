@@ -6,10 +6,10 @@ from typing import Any, Literal
 from torch import nn
 
 from dlwidgets.compute.dropout.arguments import checked_inputs, checked_model
-from dlwidgets.compute.dropout.calls import drops_by_function, is_dropout, own_dropout
+from dlwidgets.compute.dropout.calls import is_dropout
 from dlwidgets.compute.dropout.combined import Combined, combine
 from dlwidgets.compute.dropout.flow import Flow, Origin, step_of_module
-from dlwidgets.compute.dropout.survey import Seen, one_pass, seed_everything, survey
+from dlwidgets.compute.dropout.survey import Seen, droppers, one_pass, seed_everything, survey
 from dlwidgets.compute.observe import undisturbed
 
 
@@ -112,7 +112,7 @@ def find_dropout(model: nn.Module, inputs: Any = None) -> Dropouts:
     with undisturbed(model):
         seed_everything(0)
         found = survey(model, inputs)
-        evaluation = one_pass(model, inputs, left_on) if left_on else found.evaluation
+        evaluation = one_pass(model, inputs, left_on, left_on) if left_on else found.evaluation
     seen = list(found.training.seen)
     active = [False] * len(seen)
     for other in (other for other in evaluation.seen if other.active):
@@ -127,13 +127,9 @@ def find_dropout(model: nn.Module, inputs: Any = None) -> Dropouts:
 
 def _left_on(model: nn.Module) -> dict[str, nn.Module]:
     """What can drop and is in training mode although the model as a whole is not."""
-    if model.training:
-        return {}
-    return {
-        name: part
-        for name, part in model.named_modules()
-        if part.training and (own_dropout(part) is not None or drops_by_function(part))
-    }
+    dropping, switches = droppers(model)
+    parts = dropping | switches
+    return {} if model.training else {name: part for name, part in parts.items() if part.training}
 
 
 def _registered(model: nn.Module) -> Dropouts:

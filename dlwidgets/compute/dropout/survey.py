@@ -17,9 +17,9 @@ from dlwidgets.compute.device import ran_out_of_memory
 from dlwidgets.compute.dropout.calls import (
     DropoutCall,
     asleep,
-    drops_by_function,
     first_tensor,
     is_dropout,
+    may_switch_dropout,
     own_dropout,
     recognised,
 )
@@ -29,12 +29,14 @@ from dlwidgets.compute.observe import Eagerly, forwards
 
 @dataclass(frozen=True)
 class Seen:
-    """One dropout that a pass met: which module made it, what it was, whether it dropped."""
+    """One dropout that a pass met: which module made it, what it was, whether it dropped, and the innermost module
+    around it that may switch dropout (None if there is none)."""
 
     name: str
     kind: str
     probability: float
     active: bool
+    switch: str | None = None
 
     @property
     def same(self) -> tuple[str, str, float]:
@@ -79,6 +81,11 @@ class CallStack:
         """Name and module whose code runs; "" and None outside."""
         return self._calls[-1] if self._calls else ("", None)
 
+    @property
+    def names(self) -> list[str]:
+        """Of all modules being called, the innermost last."""
+        return [name for name, _ in self._calls]
+
     def enter(self, module: nn.Module, _: Any = None) -> None:
         if module in self._names:
             self._calls.append((self._names[module], module))
@@ -93,10 +100,11 @@ class _Recorder(TorchFunctionMode):
     """Notes dropouts and follows values; ``awake`` are modules in training mode whose word counts: what they call with
     training=False never drops."""
 
-    def __init__(self, model: nn.Module, awake: Collection[str]) -> None:
+    def __init__(self, model: nn.Module, awake: Collection[str], switches: Collection[str]) -> None:
         super().__init__()
         self.record = Pass([], Flow(), set(), 0, None)
         self._awake = awake
+        self._switches = switches
         self.stack = CallStack(model)
         self._inside: list[DropoutCall] = []  # function calls of the dropout module that runs now
         self._origins = WeakTensorKeyDictionary()
@@ -114,7 +122,8 @@ class _Recorder(TorchFunctionMode):
             call = self._inside[0] if self._inside else None
             active = any(inner.training for inner in self._inside) if self._inside else module.training
             probability = float(call.probability if call else module.p)  # type: ignore[arg-type]
-            self._dropped(Seen(name, type(module).__name__, probability, active), first_tensor(args, {}), output)
+            seen = Seen(name, type(module).__name__, probability, active, self._switch())
+            self._dropped(seen, first_tensor(args, {}), output)
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -132,13 +141,16 @@ class _Recorder(TorchFunctionMode):
                 self._inside.append(call)
             return output
         if call is not None and (call.training or name not in self._awake):
-            self._dropped(Seen(name, call.kind, call.probability, call.training), source, output)
+            self._dropped(Seen(name, call.kind, call.probability, call.training, self._switch()), source, output)
         elif call is None and tensors:
             step = step_of_function(getattr(function, "__name__", ""))
             reached = self.record.flow.through(step, origin) if origin != Origin() or step == "activation" else Origin()
             for leaf in tensors:
                 self._origins[leaf] = reached
         return output
+
+    def _switch(self) -> str | None:
+        return next((name for name in reversed(self.stack.names) if name in self._switches), None)
 
     def _dropped(self, seen: Seen, source: Tensor | None, output: Any) -> None:
         number = len(self.record.seen)
@@ -155,11 +167,11 @@ class Survey:
     Attributes
     ----------
     training
-        A pass in which all that drops was in training mode and nothing else.
+        A pass in which all that drops, and all code that may switch it, was in training mode.
     evaluation
         A pass after ``model.eval()``.
     needed
-        Modules whose own code calls a dropout function in training mode only, so that they must be in it.
+        Modules whose own code drops in training mode only, so that they must be in it.
     never_called
         Modules with a dropout that the pass did not use.
     """
@@ -209,19 +221,26 @@ def called_with(model: nn.Module, inputs: Any) -> Any:
     return model(inputs)
 
 
-def one_pass(model: nn.Module, inputs: Any, awake: Mapping[str, nn.Module]) -> Pass:
+def one_pass(model: nn.Module, inputs: Any, awake: Mapping[str, nn.Module], switches: Mapping[str, nn.Module]) -> Pass:
     """A pass in eval mode with the modules ``awake`` in training mode; changes the model's modes."""
     model.eval()
     for module in awake.values():
         module.training = True
-    recorder = _Recorder(model, {name for name, module in awake.items() if own_dropout(module) is None})
+    recorder = _Recorder(model, awake.keys() & switches.keys(), switches.keys())
     with observed(recorder), recorder:
         recorder.record.output = called_with(model, inputs)
     return recorder.record
 
 
+def droppers(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+    """By name: the modules with a dropout of their own, and those whose code may switch dropout."""
+    parts = dict(model.named_modules())
+    dropping = {name: part for name, part in parts.items() if own_dropout(part) is not None}
+    return dropping, {name: part for name, part in parts.items() if name not in dropping and may_switch_dropout(part)}
+
+
 def survey(model: nn.Module, inputs: Any) -> Survey:
-    """Run the model twice and compare what drops; leaves its modes changed, for `undisturbed` to put back.
+    """Run the model in both ways and compare what drops; leaves its modes changed, for `undisturbed` to put back.
 
     Raises
     ------
@@ -230,22 +249,34 @@ def survey(model: nn.Module, inputs: Any) -> Survey:
     RuntimeError
         If memory runs out.
     """
-    evaluation = _passed(model, inputs, {}, "the model fails on these inputs in eval mode")
-    dropping = {name: part for name, part in model.named_modules() if own_dropout(part) is not None}
-    asking = {name: part for name, part in model.named_modules() if name not in dropping and drops_by_function(part)}
-    training = _passed(model, inputs, dropping | asking, "the model fails when its dropout is in training mode")
+    dropping, switches = droppers(model)
+    evaluation = _passed(model, inputs, {}, switches, "the model fails on these inputs in eval mode")
+    failure = "the model fails when its dropout is in training mode"
+    training = _passed(model, inputs, dropping | switches, switches, failure)
 
     def calls(record: Pass, name: str) -> list[tuple[str, str, float]]:
-        return [seen.same for seen in record.seen if seen.name == name]
+        return [seen.same for seen in record.seen if seen.switch == name]
 
-    needed = frozenset(name for name in asking if calls(training, name) != calls(evaluation, name))
+    needed = {name: part for name, part in switches.items() if calls(training, name) != calls(evaluation, name)}
+    if needed and evaluation.seen and not _alike(training.output, evaluation.output):
+        needed = {}  # in training mode it returns something else, and it drops without that too
+    elif needed and len(needed) < len(switches):
+        trial = _passed(model, inputs, dropping | needed, switches, failure)
+        if [seen.same for seen in trial.seen] != [seen.same for seen in training.seen]:
+            needed = switches
     never = tuple(name for name in dropping if name not in training.called)
-    return Survey(training, evaluation, needed, never)
+    return Survey(training, evaluation, frozenset(needed), never)
 
 
-def _passed(model: nn.Module, inputs: Any, awake: Mapping[str, nn.Module], failure: str) -> Pass:
+def _alike(one: Any, other: Any) -> bool:
+    return isinstance(one, Tensor) and isinstance(other, Tensor) and one.shape == other.shape
+
+
+def _passed(
+    model: nn.Module, inputs: Any, awake: Mapping[str, nn.Module], switches: Mapping[str, nn.Module], failure: str
+) -> Pass:
     try:
-        return one_pass(model, inputs, awake)
+        return one_pass(model, inputs, awake, switches)
     except Exception as error:
         if ran_out_of_memory(error):
             raise
