@@ -66,7 +66,7 @@ test('colours are read as d3 writes them', () => {
 const grey = (value: number) => `rgb(${value}, ${value}, ${value})`;
 
 test('numbers become the colours of the scale, and what is not finite becomes a flag', () => {
-  const table = tableOf(grey, [0, 255]);
+  const table = tableOf(grey, 0, 255);
   const data = Float32Array.of(0, 100, 255, -50, 300, NaN, Infinity, -Infinity);
   const out = new Uint32Array(8);
   assert.equal(writePixels({ data, dtype: 'float32', shape: [2, 4] }, table, out), 3);

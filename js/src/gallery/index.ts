@@ -1,5 +1,6 @@
 import type { GalleryEntry } from './exhibit';
+import { latentSpace } from './latent_space';
 import { receptiveField } from './receptive_field';
 
 /** One entry an exhibit, in the order in which the palette shows them. */
-export const gallery: GalleryEntry[] = [receptiveField];
+export const gallery: GalleryEntry[] = [receptiveField, latentSpace];

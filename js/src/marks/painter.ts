@@ -46,7 +46,7 @@ export class Painter {
   picture(frame: Frame, picture: HTMLCanvasElement): void {
     const { context } = this;
     context.imageSmoothingEnabled = frame.scaleX < 1 || frame.scaleY < 1;
-    context.imageSmoothingQuality = 'medium';
+    context.imageSmoothingQuality = Math.min(frame.scaleX, frame.scaleY) < 0.5 ? 'medium' : 'low';
     const width = frame.scaleX * picture.width;
     const height = frame.scaleY * picture.height;
     context.drawImage(picture, frame.offsetX, frame.offsetY, width, height);

@@ -8,11 +8,10 @@ export interface ColorTable {
   colors: Uint32Array;
 }
 
-const NUM_COLORS = 1024;
+const NUM_COLORS = 512;
 
-/** Samples a colour scale between the ends of its domain. */
-export function tableOf(color: (value: number) => string, domain: number[]): ColorTable {
-  const [low, high] = [Math.min(...domain), Math.max(...domain)];
+/** Samples a colour scale between two numbers. */
+export function tableOf(color: (value: number) => string, low: number, high: number): ColorTable {
   const colors = new Uint32Array(NUM_COLORS);
   for (let i = 0; i < NUM_COLORS; i++) {
     colors[i] = packColor(parseColor(color(low + ((high - low) * i) / (NUM_COLORS - 1))) ?? [128, 128, 128]);

@@ -128,11 +128,15 @@ export class Raster extends Mark {
   }
 
   override initialize_additional_scales(): void {
+    const redraw = () => {
+      this.stale = true;
+      this.draw();
+    };
     if (this.scales.color) {
-      this.listenTo(this.scales.color, 'domain_changed color_scale_range_changed', () => {
+      this.listenTo(this.scales.color, 'domain_changed', redraw);
+      this.listenTo(this.scales.color, 'color_scale_range_changed', () => {
         this.colors = null;
-        this.stale = true;
-        this.draw();
+        redraw();
       });
     }
     this.colors = null;
@@ -254,7 +258,11 @@ export class Raster extends Mark {
     if (image.dtype === 'uint8' || !color) {
       return null;
     }
-    this.colors ??= tableOf((value) => color.scale(value), color.model.domain);
+    const { domain } = color.model;
+    const [low, high] = [Math.min(...domain), Math.max(...domain)];
+    // Without a fixed middle the colours are the same wherever the domain lies.
+    const fits = this.colors !== null && color.model.get('mid') === null;
+    this.colors = fits ? { ...this.colors!, low, high } : tableOf((value) => color.scale(value), low, high);
     return this.colors;
   }
 
