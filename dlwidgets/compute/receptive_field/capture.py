@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._mode_utils import no_dispatch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from .constants import known_of
@@ -95,7 +95,7 @@ class DataSetter(TorchFunctionMode):
         super().__init__()
         self.recorder = recorder
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func == SET_DATA:
             return self.recorder.replace_data(*args)
         return func(*args, **(kwargs or {}))
@@ -229,7 +229,9 @@ class Recorder(TorchDispatchMode):
             given = tree_map(self._real, args)
             if "batch_norm" in op.name:
                 # It writes into running statistics without saying so.
-                given = [item.clone() if index in (3, 4) and item is not None else item for index, item in enumerate(given)]
+                given = [
+                    item.clone() if index in (3, 4) and item is not None else item for index, item in enumerate(given)
+                ]
             real = func(*given, **tree_map(self._real, kwargs))
         result = real if self.real else func(*tree_map(_meta, args), **_meta_keywords(kwargs))
         return self._outputs(op, func, args, resolved, keywords, result, real)
@@ -278,7 +280,11 @@ class Recorder(TorchDispatchMode):
             func(*args, **kwargs)
         if target.carried is not None:
             target.carried = func(target.carried, *tree_map(self._real, args[1:]), **tree_map(self._real, kwargs))
-        target.value, target.version, target.meta = self._output(node, tuple(target.shape), target.dtype), target.root.version, None
+        target.value, target.version, target.meta = (
+            self._output(node, tuple(target.shape), target.dtype),
+            target.root.version,
+            None,
+        )
         return target
 
     # Values and memory
@@ -404,7 +410,9 @@ def _meta(item: Any) -> Any:
             return item.meta
         made = torch.empty_strided(tuple(item.shape), item.stride(), dtype=item.dtype, device="meta")
         if item.storage_offset():
-            reach = item.storage_offset() + sum((n - 1) * max(s, 0) for n, s in zip(item.shape, item.stride(), strict=True))
+            reach = item.storage_offset() + sum(
+                (n - 1) * max(s, 0) for n, s in zip(item.shape, item.stride(), strict=True)
+            )
             made = torch.empty(reach + 1, dtype=item.dtype, device="meta")
             made = made.as_strided(tuple(item.shape), item.stride(), item.storage_offset())
         return made

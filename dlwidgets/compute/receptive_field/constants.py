@@ -13,18 +13,46 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .graph import Known, Node, Value
+from .graph import Known, Node, Value, leaves
 
 CertainRule = Callable[[Node, Value], Known | None]
 CERTAIN: dict[str, CertainRule] = {}
 
 MOVES = {
-    *("clone", "detach", "alias", "_to_copy", "view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze"),
+    *(
+        "clone",
+        "detach",
+        "alias",
+        "_to_copy",
+        "view",
+        "_unsafe_view",
+        "reshape",
+        "_reshape_alias",
+        "squeeze",
+        "unsqueeze",
+    ),
     *("permute", "transpose", "t", "expand", "slice", "split", "split_with_sizes", "unbind", "select", "flip", "roll"),
     *("repeat", "unfold", "index_select", "diagonal", "gather", "index", "take", "unsafe_split", "unsafe_chunk"),
     *("unsafe_split_with_sizes", "narrow", "view_as_real", "view_as_complex", "real", "imag", "_conj", "_neg_view"),
-    *("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d", "lift_fresh"),
-    *("replication_pad3d", "as_strided", "diag", "im2col", "rot90", "pixel_shuffle", "channel_shuffle", "chunk", "positive"),
+    *(
+        "reflection_pad1d",
+        "reflection_pad2d",
+        "reflection_pad3d",
+        "replication_pad1d",
+        "replication_pad2d",
+        "lift_fresh",
+    ),
+    *(
+        "replication_pad3d",
+        "as_strided",
+        "diag",
+        "im2col",
+        "rot90",
+        "pixel_shuffle",
+        "channel_shuffle",
+        "chunk",
+        "positive",
+    ),
 }
 """Ops that copy numbers of their first argument and add none."""
 
@@ -105,7 +133,11 @@ def _copies(node: Node, value: Value) -> Known | None:
         return None
     values = _picked(node.func(*map(numbers, node.args), **node.kwargs), value)
     if node.name in ("gather", "index", "take", "index_select"):
-        if any(isinstance(item, Value) for item in node.inputs[1:]) or len(node.inputs) != 1 or node.inputs[0] is not node.args[0]:
+        if (
+            any(isinstance(item, Value) for item in node.inputs[1:])
+            or len(node.inputs) != 1
+            or node.inputs[0] is not node.args[0]
+        ):
             return None
         return Known(_picked(node.func(certainty(node.args[0]), *node.args[1:], **node.kwargs), value), values)
     if node.name in ("where", "masked_fill", "copy"):
@@ -240,12 +272,17 @@ def _infinite(item: Any) -> Tensor | None:
 def _softmax(node: Node, value: Value) -> Known | None:
     """Zero where the score is certainly -inf and not all of them are."""
     x, dim = node.args[:2]
-    if not isinstance(x, Value) or x.known is None or not value.shape:
+    if not value.shape or value.shape[dim] == 1:
+        return Known(torch.ones(value.shape, dtype=torch.bool), torch.ones((), dtype=value.dtype).expand(value.shape))
+    if not isinstance(x, Value) or x.known is None:
         return None
     low = x.known.where(-math.inf)
+    num_left = (~low).sum(dim, keepdim=True)
     if node.name != "_safe_softmax":
-        low = low & ~low.all(dim, keepdim=True)
-    return Known(low, torch.zeros((), dtype=value.dtype).expand(value.shape))
+        low = low & (num_left > 0)
+    # The only one left is 1, whatever its score.
+    alone = ~low & (num_left == 1)
+    return Known(low | alone, alone.to(value.dtype))
 
 
 @certain("zero", "fill")
@@ -258,13 +295,112 @@ def _filled(node: Node, value: Value) -> Known | None:
     return Known(everywhere, torch.as_tensor(number, dtype=value.dtype).expand(value.shape))
 
 
-@certain("pow", "lerp", "addcmul", "addcdiv", "clamp", "hardtanh", "native_dropout", "bernoulli", "dropout")
+@certain("pow", "clamp", "hardtanh")
 def _special(node: Node, value: Value) -> Known | None:
     """Ops that are certain for some settings whatever their input."""
     everywhere = torch.ones(value.shape, dtype=torch.bool)
     if node.name == "pow" and node.args[1] == 0 and not isinstance(node.args[1], Tensor):
         return Known(everywhere, torch.ones((), dtype=value.dtype).expand(value.shape))
     low, high = node.argument(1, "min"), node.argument(2, "max")
-    if node.name in ("clamp", "hardtanh") and isinstance(low, (int, float)) and isinstance(high, (int, float)) and low >= high:
+    if (
+        node.name in ("clamp", "hardtanh")
+        and isinstance(low, (int, float))
+        and isinstance(high, (int, float))
+        and low >= high
+    ):
         return Known(everywhere, torch.full((), high, dtype=value.dtype).expand(value.shape))
     return _pointwise(node, value) if node.pointwise and all(item.known is not None for item in node.inputs) else None
+
+
+@certain("mm", "bmm", "addmm", "baddbmm", "linear", "mv")
+def _matrix(node: Node, value: Value) -> Known | None:
+    """Zero where every product has a zero; what is added to it stays where it is certain, as an infinity does anyway."""
+    args = list(node.args)
+    extra = args.pop(0) if node.name in ("addmm", "baddbmm") else None
+    known = None
+    if isinstance(extra, (Value, Tensor)) and _infinite(extra) is not None and node.kwargs.get("beta", 1) == 1:
+        known = Known(_infinite(extra).expand(value.shape), numbers(extra).expand(value.shape))  # type: ignore[union-attr]
+    first, second = args[:2]
+    zeros = [zero_at(item) for item in (first, second)]
+    if all(zero is None for zero in zeros) or (node.name == "linear" and len(args) > 2 and args[2] is not None):
+        return known
+    left, right = (
+        torch.ones(item.shape) if zero is None else (~zero).float()
+        for item, zero in zip((first, second), zeros, strict=True)
+    )
+    empty = (left @ (right.mT if node.name == "linear" else right)) == 0
+    if extra is None:
+        return Known(empty, torch.zeros((), dtype=value.dtype).expand(value.shape))
+    return known
+
+
+@certain("logical_and", "bitwise_and", "__and__")
+def _and(node: Node, value: Value) -> Known | None:
+    """False and anything is False."""
+    zeros = [zero for item in node.args[:2] if (zero := zero_at(item)) is not None]
+    both = _pointwise(node, value) if all(item.known is not None for item in node.inputs) else None
+    mask = None
+    for zero in zeros:
+        mask = zero.expand(value.shape) if mask is None else mask | zero
+    return _or(both, mask, 0, value.dtype)
+
+
+@certain("argmax", "argmin", "argsort")
+def _position(node: Node, value: Value) -> Known | None:
+    """The position on an axis of length 1 is 0."""
+    x, dim = node.args[0], node.args[1] if len(node.args) > 1 else None
+    length = math.prod(x.shape) if dim is None else x.shape[dim] if x.shape else 1
+    if length != 1:
+        return None
+    return Known(torch.ones(value.shape, dtype=torch.bool), torch.zeros((), dtype=value.dtype).expand(value.shape))
+
+
+@certain("bernoulli", "native_dropout")
+def _drawn(node: Node, value: Value) -> Known | None:
+    """A draw with probability 0 or 1 is certain."""
+    probability = node.args[1] if len(node.args) > 1 else None
+    if node.name == "bernoulli" and isinstance(probability, (int, float)) and probability in (0, 1):
+        everywhere = torch.ones(value.shape, dtype=torch.bool)
+        return Known(everywhere, torch.full((), float(probability)).to(value.dtype).expand(value.shape))
+    return None
+
+
+@certain("write_memory")
+def _written(node: Node, value: Value) -> Known | None:
+    """What was certain before and elsewhere, and what is certain about the new numbers."""
+    old, new, strides, shape, view_strides, offset = node.args
+    if certainty(old).any() or certainty(new).any():
+        mask = torch.empty_strided(value.shape, strides, dtype=torch.bool).copy_(certainty(old))
+        values = torch.empty_strided(value.shape, strides, dtype=value.dtype).copy_(numbers(old))
+        mask.as_strided(shape, view_strides, offset).copy_(certainty(new))
+        values.as_strided(shape, view_strides, offset).copy_(numbers(new))
+        return Known(mask, values)
+    return None
+
+
+@certain("read_memory")
+def _read(node: Node, value: Value) -> Known | None:
+    """A view of what is certain."""
+    base, strides, shape, view_strides, offset = node.args
+    mask = torch.empty_strided(base.shape, strides, dtype=torch.bool).copy_(certainty(base))
+    values = torch.empty_strided(base.shape, strides, dtype=value.dtype).copy_(numbers(base))
+    return Known(mask.as_strided(shape, view_strides, offset), values.as_strided(shape, view_strides, offset))
+
+
+@certain("scatter", "index_put", "slice_scatter", "select_scatter", "index_copy", "index_add", "scatter_add", "diag")
+def _put(node: Node, value: Value) -> Known | None:
+    """The op itself moves what is certain, where it only puts numbers at constant places."""
+    places = [item for item in leaves(node.args[1:]) if isinstance(item, Value) and not item.dtype.is_floating_point]
+    if places:
+        return None
+    values = node.func(*map(numbers, node.args), **node.kwargs)
+
+    def unsure(item: Any) -> Any:
+        if isinstance(item, Tensor) and not item.dtype.is_floating_point and item.dtype != torch.bool:
+            return item
+        if isinstance(item, (Value, Tensor)):
+            return (~certainty(item)).to(values.dtype)
+        return [unsure(part) for part in item] if isinstance(item, (list, tuple)) else item
+
+    source = [0 if isinstance(item, float) and node.name == "scatter" else unsure(item) for item in node.args]
+    return Known(node.func(*source, **node.kwargs) == 0, values)

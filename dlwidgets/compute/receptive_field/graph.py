@@ -23,6 +23,16 @@ class Known:
         return self.mask & (self.values == values)
 
 
+POINTWISE = {
+    *("complex", "polar", "_prelu_kernel", "prelu", "hardswish", "floor_divide", "rrelu_with_noise", "native_dropout"),
+    *("where", "masked_fill", "bernoulli", "normal", "__and__", "__or__", "__xor__", "__lshift__", "__rshift__"),
+    *("_fused_dropout", "poisson", "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", "log_sigmoid_forward"),
+    *("fake_quantize_per_tensor_affine_cachemask", "hardsigmoid", "hardtanh", "logical_and", "logical_or", "isin"),
+    *("logical_xor", "logical_not", "special_xlog1py", "xlogy", "_nan_to_num", "rsub", "angle", "_to_copy", "sgn"),
+}
+"""Ops that work position by position and are not all tagged so."""
+
+
 class Value:
     """One tensor of the run at one moment.
 
@@ -47,7 +57,7 @@ class Node:
 
     def __init__(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.name, self.func, self.args, self.kwargs = name, func, args, kwargs
-        self.pointwise = func is not None and torch.Tag.pointwise in func.tags
+        self.pointwise = func is not None and (torch.Tag.pointwise in func.tags or name in POINTWISE)
         self.inputs = [item for item in leaves((args, kwargs)) if isinstance(item, Value)]
         self.depends = any(item.depends for item in self.inputs)
         self.outputs: list[Value] = []

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
 from ..observe import Eagerly, attributes_kept, forwards
@@ -103,7 +104,7 @@ def quiet(model: nn.Module, arguments: tuple[Any, ...]) -> Iterator[None]:
     versions = [(tensor, tensor._version, keeper(tensor)) for tensor in tensors if not tensor.is_inference()]
     mkldnn, fastpath = torch._C._get_mkldnn_enabled(), torch.backends.mha.get_fastpath_enabled()
     eagerly = Eagerly()
-    with attributes_kept(model), torch.no_grad():
+    with attributes_kept(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         torch._C._set_mkldnn_enabled(False)
         torch.backends.mha.set_fastpath_enabled(False)
         eagerly.start()
