@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import product
 from typing import Any
@@ -47,7 +47,8 @@ class Case:
     NaN pass. ``differentiable``: the gradient is that of the forward. ``cancels``: paths cancel, so that what the
     engine rightly calls exact (in the per-use sense) may hold more than any run can show. ``draws``: how often to try
     before a position counts as unseen. ``reach``: the largest change tried. ``decidable``: False where the structure
-    depends on the data, so that "bound" is an honest answer.
+    depends on the data, so that "bound" is an honest answer. ``shared_weights``: draw the weights once a draw, not once
+    a use (for models that write into them).
     """
 
     name: str
@@ -62,6 +63,7 @@ class Case:
     draws: int = 60
     reach: float = 1e3
     decidable: bool = True
+    shared_weights: bool = False
 
     def model(self) -> nn.Module:
         """The model, built anew from a fixed seed, in the mode in which it is examined."""
@@ -218,7 +220,11 @@ class Oracle:
                 buffer.copy_(self._buffers[name])
         self._outputs, self._num_calls = {}, {}
         parameters.restart()
-        with double_precision(), fixed_seed(self.num_draws), parameters:
+        if self.case.shared_weights:
+            for parameter in self.model.parameters():
+                parameter.data = parameters.value(parameter)
+        free = nullcontext() if self.case.shared_weights else parameters
+        with double_precision(), fixed_seed(self.num_draws), free:
             # Models may write into their input.
             output = first_tensor(self.model(*(a.clone() if isinstance(a, Tensor) else a for a in arguments)))
         assert output is not None, f"{self.case.name}: no tensor came out"
@@ -277,7 +283,8 @@ class Oracle:
             weights = torch.randn(chosen.shape, generator=torch.Generator().manual_seed(draw), dtype=torch.float64)
             (gradient,) = torch.autograd.grad((chosen * weights).sum().real, leaf, allow_unused=True)
             if gradient is not None:
-                moved = (gradient != 0) & gradient.isfinite()
+                # A weight that is zero but for rounding is zero.
+                moved = (gradient.abs() > 1e-12 * gradient.abs().max()) & gradient.isfinite()
                 moved = moved if 0 in self.axes else moved[:1]
                 seen |= self._over_axes(moved)
         return seen

@@ -295,8 +295,8 @@ for mode, shape, corners in [
             shape,
         )
 fn("interpolate to a size", lambda x: F.interpolate(x, (7, 3), mode="bilinear"), (1, 1, 4, 5))
-fn("interpolate antialiased", lambda x: F.interpolate(x, (3, 4), mode="bilinear", antialias=True), (1, 1, 7, 8))
-fn("interpolate antialiased bicubic", lambda x: F.interpolate(x, (4, 3), mode="bicubic", antialias=True), (1, 1, 8, 7))
+fn("interpolate antialiased", lambda x: F.interpolate(x, (4, 5), mode="bilinear", antialias=True), (1, 1, 7, 8))
+fn("interpolate antialiased bicubic", lambda x: F.interpolate(x, (4, 5), mode="bicubic", antialias=True), (1, 1, 7, 8))
 fn(
     "interpolate, scale kept",
     lambda x: F.interpolate(x, scale_factor=1.7, mode="linear", recompute_scale_factor=True),

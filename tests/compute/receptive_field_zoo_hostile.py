@@ -164,7 +164,7 @@ add(
     ),
     (1, 2, 4),
     output_axes=(1,),
-    reach=1e9,
+    reach=1e13,
     draws=200,
 )
 add(
@@ -414,7 +414,7 @@ add(
 add("hooks of the user change the way", _hooked, LINE)
 add("forward replaced on the instance", _patched, LINE)
 add("gradient of an energy as output", lambda: Fn(_energy, c=nn.Conv1d(1, 1, 2)), LINE, differentiable=False)
-add("scripted", lambda: torch.jit.script(Scripted()), (1, 1, 11))
+add("scripted", lambda: torch.jit.script(Scripted()), (1, 1, 11), shared_weights=True)
 add("data parallel", lambda: nn.DataParallel(nn.Conv1d(1, 1, 3)), LINE)
 add(
     "vmap inside",

@@ -311,7 +311,7 @@ fn(
     (1, 3, 4),
     output_axes=(1,),
 )
-fn("pairwise distances", lambda x: torch.cdist(x, x), (1, 4, 2), axes=(1,), output_axes=(1, 2))
+fn("pairwise distances", lambda x: torch.cdist(x, x), (1, 4, 2), axes=(1,), output_axes=(1, 2), cancels=True)
 fn(
     "lookup by nearest neighbour",
     lambda x: torch.cdist(x, torch.eye(3).to(x)).argmin(-1),

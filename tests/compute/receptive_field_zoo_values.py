@@ -199,7 +199,7 @@ add(
     lambda: WeightDataMaskedConv(1, 2, 3, padding=1),
     (1, 1, 4, 4),
     spreads_nan=False,
-    cancels=True,
+    shared_weights=True,
 )
 add(
     "causal conv by padding",

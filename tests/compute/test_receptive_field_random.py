@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from receptive_field_examination import Examination
 from receptive_field_oracle import Case, randn_inputs
@@ -158,7 +158,7 @@ def make(step: Step, x: Tensor) -> nn.Module:
 def _added(x: Tensor, a: int, b: int) -> Tensor:
     x = x.clone()
     x[..., a % 3 :].add_(x[..., b % 2 : b % 2 + 1])
-    x[..., :1] = 1.5
+    x[..., :1] = 0.5
     return x
 
 
@@ -206,7 +206,12 @@ recipes = st.lists(steps, min_size=2, max_size=6).map(tuple)
 shapes = st.sampled_from([(1, 2, 9), (1, 1, 12), (1, 3, 6), (1, 2, 4, 5), (1, 1, 6, 5)])
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+# Not made smaller when it fails: each try runs a network thousands of times.
+@settings(
+    max_examples=40,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(recipes, shapes)
 def test_random_networks_agree_with_the_oracle(recipe: tuple[Step, ...], shape: tuple[int, ...]) -> None:
     case = Case("random", lambda: grow(recipe, torch.randn(shape)), randn_inputs(shape), draws=150)
