@@ -105,7 +105,8 @@ class Exhibit(ipywidgets.VBox):
         """Run ``function(*args, context=context, **kwargs)`` off this thread, then ``then(value)``, then `_draw`.
 
         ``then`` runs under the lock; left out, the value becomes ``self.result``. ``failed(error)`` runs instead,
-        before the error is shown, if there was one or the job was stopped. A newer request of the same ``topic``
+        before the error is shown, if there was one or the job was stopped. ``published(value)`` runs for each value
+        that the job hands over on its way with ``context.publish``. A newer request of the same ``topic``
         replaces this one while it waits; the lanes are explained in `runner`. Returns the request's number.
         """
 

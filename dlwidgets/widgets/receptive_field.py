@@ -29,6 +29,12 @@ SIZES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 768, 1024)
 """Rows and columns that the input-size switch offers besides the example's own."""
 
 
+MODES = {"as given": None, "train": True, "eval": False}
+
+OUTPUT = ALL = -1
+"""What the choices hold for the model's output and for all channels, because None would be no choice at all."""
+
+
 class ReceptiveFieldViewer(Exhibit):
     """Which pixels can each unit of a network see? Hover a unit to light them; hover a pixel to see who sees it.
 
@@ -120,26 +126,18 @@ class ReceptiveFieldViewer(Exhibit):
         self._grew = ipywidgets.Label()
         self._areas = ipywidgets.Label()
         self._layer_choice = ipywidgets.Dropdown(description="layer", layout={"width": "min(420px, 100%)"})
-        self._channel_choice = ipywidgets.BoundedIntText(
-            value=-1, min=-1, max=-1, description="channel", layout={"width": "160px"}
+        self._channel_choice = ipywidgets.Dropdown(
+            options=[("all together", ALL)], description="channel", layout={"width": "210px"}
         )
-        self._mode_choice = ipywidgets.ToggleButtons(
-            options=[("as given", None), ("train", True), ("eval", False)],
-            description="mode",
-            style={"button_width": "70px"},
-            layout={"width": "max-content"},
-        )
+        self._mode_choice = ipywidgets.Dropdown(options=list(MODES), description="mode", layout={"width": "190px"})
         self._size_choice = ipywidgets.Dropdown(description="input size", layout={"width": "220px"})
         self._effective_choice = ipywidgets.ToggleButton(
             description="effective field",
             tooltip="how much each pixel contributes, with the model's own weights",
-            layout={"width": "max-content"},
+            layout={"width": "140px"},
         )
-        self._scale_choice = ipywidgets.ToggleButtons(
-            options=["linear", "log"],
-            description="scale",
-            style={"button_width": "60px"},
-            layout={"width": "max-content"},
+        self._scale_choice = ipywidgets.Dropdown(
+            options=["linear", "log"], description="scale", layout={"width": "180px"}
         )
         self._fill_sizes()
         self._connect()
@@ -149,8 +147,8 @@ class ReceptiveFieldViewer(Exhibit):
             self._label(widget, name)
 
     def _arranged(self) -> list[ipywidgets.Widget]:
-        controls = ipywidgets.Box([widget for widget, _ in self._names()])
-        status = ipywidgets.Box([self._badge, self._grew])
+        controls = ipywidgets.Box([widget for widget, _ in self._names()], layout={"flex_flow": "row wrap"})
+        status = ipywidgets.Box([self._badge, self._grew], layout={"flex_flow": "row wrap"})
         for box in (controls, status):
             box.add_class("dlw-controls")
         self._badge.add_class("dlw-badge")
@@ -159,7 +157,7 @@ class ReceptiveFieldViewer(Exhibit):
     def _names(self) -> list[tuple[ipywidgets.Widget, str]]:
         return [
             (self._layer_choice, "Layer"),
-            (self._channel_choice, "Channel, −1 for all together"),
+            (self._channel_choice, "Channel"),
             (self._mode_choice, "Train or eval mode"),
             (self._size_choice, "Input size"),
             (self._effective_choice, "Effective field"),
@@ -180,8 +178,8 @@ class ReceptiveFieldViewer(Exhibit):
         for widget, name, handler in controls:
             widget.observe(self._react(self._unless_assigning(handler)), name)
         for name, handler in (
-            ("layer", self._on_selection),
-            ("channel", self._on_selection),
+            ("layer", self._on_layer),
+            ("channel", self._on_channel),
             ("unit", self._on_unit),
             ("pixel", lambda _: self._draw()),
             ("image", self._on_image),
@@ -237,15 +235,22 @@ class ReceptiveFieldViewer(Exhibit):
 
         return to_pil(load_image(proposal["value"]))
 
-    def _on_selection(self, _: Any) -> None:
-        if self._inspection is None or self._look is None:
+    def _on_layer(self, change: Any) -> None:
+        if self._inspection is None:
             self._inspect(strict=True)
             return
         from dlwidgets.compute.receptive_field.selection import corresponding, place_of
 
-        sizes = place_of(self.result, self.layer, self._output_axes).sizes
-        self._assign(unit=corresponding(self.unit, self._look.sizes, sizes))
+        before, now = (place_of(self.result, change[which], self._output_axes) for which in ("old", "new"))
+        fits = self.channel is None or (now.num_channels is not None and self.channel < now.num_channels)
+        self._assign(unit=corresponding(self.unit, before.sizes, now.sizes), channel=self.channel if fits else None)
         self._ask("look")
+
+    def _on_channel(self, _: Any) -> None:
+        if self._inspection is None:
+            self._inspect(strict=True)
+        else:
+            self._ask("look")
 
     def _on_unit(self, _: Any) -> None:
         if self._inspection is None:
@@ -259,13 +264,13 @@ class ReceptiveFieldViewer(Exhibit):
         self._inspect(strict=False, example=self._example.with_image(load_image(change["new"])))
 
     def _on_layer_choice(self, change: Any) -> None:
-        self.layer = change["new"]
+        self.layer = None if change["new"] == OUTPUT else change["new"]
 
     def _on_bar(self, index: int) -> None:
         self.layer = index
 
     def _on_channel_choice(self, change: Any) -> None:
-        self.channel = None if change["new"] < 0 else change["new"]
+        self.channel = None if change["new"] == ALL else change["new"]
 
     def _on_size_choice(self, change: Any) -> None:
         self._inspect(strict=False, example=self._example.with_sizes(*change["new"]))
@@ -291,9 +296,10 @@ class ReceptiveFieldViewer(Exhibit):
         from dlwidgets.compute.receptive_field import inspection
         from dlwidgets.compute.structure import structural_copy
 
+        asked = (self.layer, self.unit, self.channel)
         self._compute(
             inspection.inspect,
-            structural_copy(self._model, self._mode_choice.value),
+            structural_copy(self._model, MODES[self._mode_choice.value]),
             self._example if example is None else example,
             axes=self._axes,
             output_axes=self._output_axes,
@@ -301,7 +307,7 @@ class ReceptiveFieldViewer(Exhibit):
             unit=self.unit,
             channel=self.channel,
             strict=strict,
-            then=self._took_inspection,
+            then=lambda inspected: self._took_inspection(*inspected, asked),
             failed=lambda _: self._restore_choices(),
         )
 
@@ -327,7 +333,7 @@ class ReceptiveFieldViewer(Exhibit):
             return
         self._compute(
             inspection.effective,
-            structural_copy(self._model, self._mode_choice.value),
+            structural_copy(self._model, MODES[self._mode_choice.value]),
             self._example.arguments if self._inputs is None else self._inputs,
             self.unit,
             layer=self.layer,
@@ -362,18 +368,23 @@ class ReceptiveFieldViewer(Exhibit):
 
     # What the runner answers
 
-    def _took_inspection(self, inspected: "tuple[Inspection, Look]") -> None:
+    def _took_inspection(self, inspection: "Inspection", look: "Look", asked: tuple[Any, Any, Any]) -> None:
         from dlwidgets.compute.images import to_pil
+        from dlwidgets.compute.receptive_field.selection import existing
 
-        inspection, look = inspected
         self._inspection, self._example = inspection, inspection.example
         self.result = inspection.net
-        self._assign(layer=inspection.layer, channel=look.channel, image=to_pil(inspection.example.image))
+        self._assign(image=to_pil(inspection.example.image))
+        if (self.layer, self.unit, self.channel) == asked:
+            self._assign(layer=inspection.layer, unit=look.unit, channel=look.channel)
+        else:  # somebody selected something else meanwhile: that comes next, if it exists here
+            layer, unit, channel = existing(inspection.net, self.layer, self.unit, self.channel, self._output_axes)
+            self._assign(layer=layer, unit=unit, channel=channel)
+            self._ask("look")
         self._took_look(look)
 
     def _took_look(self, look: "Look") -> None:
         self._look = look
-        self._assign(unit=look.unit)
         self._took_field(look.field)
 
     def _took_field(self, field: "Field") -> None:
@@ -411,16 +422,19 @@ class ReceptiveFieldViewer(Exhibit):
     def _render_layer(self, inspection: "Inspection", look: "Look") -> None:
         if self._drawn[0] is not inspection:
             names, growth = inspection.names, inspection.growth
-            choices = [*zip(unique(names), range(len(names)), strict=True), ("output", None)]
+            choices = [*zip(unique(names), range(len(names)), strict=True), ("output", OUTPUT)]
             self._layer_choice.options = choices
             self._strip.show(names, growth.size, growth.jump, growth.exceeds)
             self._grew.value = describe_growth(inspection)
             self._label(self._strip.figure, "Layers of the network", self._grew.value)
         self._pictures.show_layer(look)
         self._strip.select(look.index)
-        self._layer_choice.value = look.index
-        self._channel_choice.max = -1 if look.num_channels is None else look.num_channels - 1
-        self._channel_choice.value = -1 if look.channel is None else look.channel
+        if look.index is not None or self.layer is None:  # a module made of layers is not among the choices
+            self._layer_choice.value = OUTPUT if look.index is None else look.index
+        channels = [("all together", ALL), *[(str(channel), channel) for channel in range(look.num_channels or 0)]]
+        if len(self._channel_choice.options) != len(channels):
+            self._channel_choice.options = channels
+        self._channel_choice.value = ALL if look.channel is None else look.channel
 
     def _render_badge(self, field: "Field") -> None:
         self._badge.value = badge_of(field)

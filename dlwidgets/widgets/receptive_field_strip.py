@@ -36,7 +36,7 @@ class LayerStrip:
             type="grouped",
             padding=0.15,
             colors=[SIZE_COLOR, JUMP_COLOR],
-            labels=["field size", "jump"],
+            labels=["size", "jump"],
             display_legend=True,
             selected_style={"stroke": MARK_COLOR, "stroke-width": "2"},
             unselected_style={"opacity": "0.6"},
@@ -49,7 +49,7 @@ class LayerStrip:
             marker="triangle-up",
             default_size=36,
             colors=[MARK_COLOR],
-            labels=["larger than the input"],
+            labels=["> input"],
             display_legend=True,
         )
         self._bars.on_element_click(self._clicked)

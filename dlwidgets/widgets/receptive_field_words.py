@@ -31,8 +31,8 @@ def verdict_of(field: "Field") -> str:
 
 def badge_of(field: "Field") -> str:
     """The verdict in words, with the operation responsible."""
-    reason = f", because of {visible(field.because)}" if field.because else ""
     verdict = verdict_of(field)
+    reason = f", because of {visible(field.because)}" if field.because else ""
     if verdict == "bound":
         return f"bound: at most these pixels{reason}"
     return f"whole input{reason}" if verdict == "whole" else f"exact{reason}"

@@ -25,6 +25,10 @@ SHOW_WITHIN = 0.5
 """Seconds within which a drag shows a result: a job that may still be shorter than this is left to finish."""
 
 
+QUIET = 0.3
+"""Seconds before a quick job's progress is shown: a slider's answer is there sooner than a bar could be read."""
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """One job as it was asked for. ``number`` counts all requests of a runner, so a larger one is newer."""
@@ -52,8 +56,9 @@ class Outcome:
 class Running:
     """A job under way; it is the `Context` that the job sees when it runs in this process."""
 
-    def __init__(self, request: Request, patience: float, clock: Callable[[], float]) -> None:
+    def __init__(self, request: Request, patience: float, clock: Callable[[], float], quiet: float = 0.0) -> None:
         self.request = request
+        self.quiet = quiet
         self.patience = patience
         self.clock = clock
         self.started = clock()
@@ -62,7 +67,7 @@ class Running:
         self.stopped = threading.Event()
 
     def report(self, fraction: float, text: str) -> None:
-        if self.request.report is not None and not self.cancelled():
+        if self.request.report is not None and self.elapsed() >= self.quiet and not self.cancelled():
             self.request.report(self.request, fraction, text)
 
     def publish(self, value: Any) -> None:
@@ -214,7 +219,8 @@ class Runner:
                 request = state.pending.pop(key)
                 # A job known to outlast SHOW_WITHIN cannot keep the drag lively: end it early. One that may be shorter
                 # must be left to finish, or a drag over jobs of 400 ms would never show anything.
-                running = Running(request, CANCEL_AFTER if state.slow.get(key) else SHOW_WITHIN, self._clock)
+                patience = CANCEL_AFTER if state.slow.get(key) else SHOW_WITHIN
+                running = Running(request, patience, self._clock, QUIET if state.name == "quick" else 0.0)
                 state.running = running
             try:
                 outcome = self._run(state, running)

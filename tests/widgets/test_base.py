@@ -11,8 +11,9 @@ import pytest
 import traitlets
 
 from dlwidgets.compute.context import Context, tick
+from dlwidgets.widgets import base
 from dlwidgets.widgets.base import Exhibit, visible
-from dlwidgets.widgets.runner import get_runner
+from dlwidgets.widgets.runner import Runner, get_runner
 from dlwidgets.widgets.tree import walk
 
 LONG = 60.0
@@ -259,13 +260,16 @@ def test_close_frees_every_model_and_is_quiet_afterwards(recorder: Any, num_mode
     assert "closed" in repr(exhibit)
 
 
-def test_close_in_the_middle_of_a_job(recorder: Any, num_models: Any) -> None:
+def test_close_in_the_middle_of_a_job(recorder: Any, num_models: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = Runner()  # of its own, so that no other exhibit keeps its threads alive
+    monkeypatch.setattr(base, "get_runner", lambda: runner)
     before = num_models()
     exhibit = Squares()
     begun = threading.Event()
     exhibit._compute(until_stopped, begun, lane="long", topic="train")
     assert begun.wait(LONG)
-    threads = [lane.thread for lane in get_runner()._lanes.values() if lane.thread is not None]
+    threads = [lane.thread for lane in runner._lanes.values() if lane.thread is not None]
+    assert len(threads) == 2
     exhibit.close()
     for thread in threads:
         thread.join(LONG)
@@ -428,3 +432,17 @@ def test_who_asked_hears_of_a_failure(squares: Squares) -> None:
     squares.wait(LONG)
     assert [str(error) for error in heard] == ["x is 13, expected any other number"]
     assert squares.error == "x is 13, expected any other number"
+
+
+def hand_over(values: list[int], context: Any) -> None:
+    for value in values:
+        context.publish(value)
+
+
+def test_a_job_hands_over_what_it_has_so_far(squares: Squares) -> None:
+    seen: list[int] = []
+    squares._compute(
+        hand_over, [1, 2, 3], lane="long", topic="train", published=seen.append, then=lambda value: seen.append(-1)
+    )
+    squares.wait(LONG)
+    assert seen == [1, 2, 3, -1]

@@ -303,11 +303,25 @@ def test_reports_arrive_until_the_job_is_stopped(runner: Runner) -> None:
     reports: list[tuple[int, float, str]] = []
     gate = Gate()
     number = runner.submit(
-        "a", pass_gate, (gate, 1), deliver=Box(), report=lambda r, f, t: reports.append((r.number, f, t))
+        "a", pass_gate, (gate, 1), lane="long", deliver=Box(), report=lambda r, f, t: reports.append((r.number, f, t))
     )
     gate.go_on.set()
     runner.wait("a", LONG)
     assert reports == [(number, 0.5, "half")]
+
+
+@pytest.mark.parametrize(("elapsed", "num_reports"), [(0.29, 0), (0.31, 1)])
+def test_a_quick_job_reports_only_once_it_has_taken_a_while(
+    runner: Runner, clock: Clock, elapsed: float, num_reports: int
+) -> None:
+    reports: list[str] = []
+    gate = Gate()
+    runner.submit("a", pass_gate, (gate, 1), deliver=Box(), report=lambda r, f, t: reports.append(t))
+    assert gate.begun.wait(LONG)
+    clock.now = elapsed
+    gate.go_on.set()
+    runner.wait("a", LONG)
+    assert len(reports) == num_reports
 
 
 class Widget:

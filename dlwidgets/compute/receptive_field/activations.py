@@ -1,7 +1,7 @@
 """What the layers of a model answer to an input: the pictures of units that the viewer shows."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -15,13 +15,23 @@ Key = tuple[str, int] | None
 """Which output: (module name, call), or None for the model's own."""
 
 
-def activations(model: nn.Module, arguments: tuple[Any, ...], wanted: Key | str = "all") -> dict[Key, Tensor]:
+def activations(
+    model: nn.Module,
+    arguments: tuple[Any, ...],
+    axes_of: Callable[[int], tuple[int, ...]],
+    wanted: Key | str = "all",
+) -> dict[Key, Float32[Tensor, "..."]]:
     """The first tensor of the outputs of one run, by (module name, call) and None for the model's.
 
     Args:
         model: run as it is, so hand over a `structural_copy`; in train mode its own running statistics move.
         arguments: what to call it with; moved to the device of its parameters.
-        wanted: which output to keep, or "all". Of "all" only sample 0 is kept, the mean over axis 1 and on the CPU.
+        axes_of: the axes of positions of a tensor with so many axes.
+        wanted: which output to keep, or "all".
+
+    Returns:
+        For each output sample 0 on the CPU, its axes of positions last. The others come first, if only one output is
+        ``wanted``; of "all" the mean over them is kept, because a large network has more numbers than memory.
     """
     names = {id(module): name for name, module in model.named_modules()}
     calls: Counter[str] = Counter()
@@ -31,10 +41,13 @@ def activations(model: nn.Module, arguments: tuple[Any, ...], wanted: Key | str 
         tensor = first_tensor(output)
         if tensor is None or wanted not in ("all", key):
             return
-        tensor = tensor.detach()[:1] if tensor.ndim else tensor.detach()
-        tensor = torch.view_as_real(tensor).norm(dim=-1) if tensor.is_complex() else tensor
-        mean = tensor.ndim > 2 and wanted == "all"
-        kept[key] = (tensor.float().mean(1, keepdim=True) if mean else tensor.float()).cpu()
+        axes = axes_of(tensor.ndim)
+        if tensor.ndim == 0 or max(axes, default=0) >= tensor.ndim or tensor.numel() == 0:
+            return
+        others = [axis - 1 for axis in range(1, tensor.ndim) if axis not in axes]
+        sample = tensor.detach()[0].permute(*others, *(axis - 1 for axis in axes))
+        sample = (sample.abs() if sample.is_complex() else sample).float()
+        kept[key] = (sample.mean(tuple(range(len(others)))) if others and wanted == "all" else sample).cpu()
 
     def after(module: nn.Module, _: Any, output: Any) -> None:
         name = names.get(id(module))
@@ -66,21 +79,18 @@ def first_tensor(output: Any) -> Tensor | None:
 
 
 def unit_picture(
-    activation: Tensor | None, axes: tuple[int, ...], channel: int | None, at: tuple[int, ...], sizes: tuple[int, ...]
+    activation: Tensor | None, channel: int | None, at: tuple[int, ...], sizes: tuple[int, ...]
 ) -> Float32[Tensor, "height width"]:
-    """One plane of an activation: sample 0, over the last two of its position ``axes``, at ``at`` on those before.
+    """One plane of an activation over the last two of its axes of positions, at ``at`` on those before.
 
-    ``channel`` is an index on its first other axis after the batch; None, and all further axes, are averaged. Zeros
-    of the right ``sizes`` if there is no activation.
+    ``channel`` is an index on the first axis that is none of positions, and what else there is is averaged. Zeros of
+    the right ``sizes`` if there is no activation.
     """
     height, width = (1, 1, *sizes)[-2:]
-    if activation is None or activation.ndim <= max(axes, default=0):
+    if activation is None:
         return torch.zeros(height, width)
-    others = [axis for axis in range(1, activation.ndim) if axis not in axes]
-    plane = activation[0].permute(*[axis - 1 for axis in (*others, *axes)]) if activation.ndim else activation
-    if channel is not None and others:
-        plane = plane[channel if channel < plane.shape[0] else 0]
-        others = others[1:]
-    plane = plane.mean(tuple(range(len(others)))) if others else plane
-    plane = plane[tuple(at)] if at else plane
-    return plane.reshape(height, width).contiguous()
+    if channel is not None:
+        activation = activation[channel]
+    while activation.ndim > len(sizes):
+        activation = activation.mean(0)
+    return activation[tuple(at)].reshape(height, width).contiguous()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -270,16 +271,22 @@ def _title(inspection: Inspection, place: Place) -> str:
 def _picture(
     inspection: Inspection, place: Place, unit: tuple[int, ...], channel: int | None
 ) -> Float32[Tensor, "height width"]:
-    model, arguments, found = inspection.model, inspection.example.arguments, inspection.pictures
+    net, found = inspection.net, inspection.pictures
+
+    def axes_of(num_dims: int) -> tuple[int, ...]:
+        if inspection.output_axes is not None:
+            return tuple(axis % num_dims for axis in inspection.output_axes if num_dims)
+        return net.axes if num_dims == len(net.input_shape) else tuple(range(2, num_dims))
+
+    run = partial(activations, inspection.model, inspection.example.arguments, axes_of)
     try:
         if not found:
-            found.update(activations(model, arguments))
+            found.update(run())
         key = _last_call(found, place.name)
-        if channel is not None:
-            found = activations(model, arguments, wanted=key)
+        activation = (found if channel is None else run(wanted=key)).get(key)
+        return unit_picture(activation, channel, unit[:-2], place.sizes)
     except Exception:  # a trace needs no real run, so a model that cannot have one is shown without activations
-        return unit_picture(None, place.axes, None, (), place.sizes)
-    return unit_picture(found.get(key), place.axes, channel, unit[:-2], place.sizes)
+        return unit_picture(None, None, (), place.sizes)
 
 
 def _last_call(found: dict[Key, Tensor], name: tuple[str, int | None] | None) -> Key:
