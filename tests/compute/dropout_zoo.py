@@ -49,6 +49,14 @@ class SwitchedModule(nn.Module):
         return self.drop(x) if self.training else x
 
 
+class OneIsWiredOff(nn.Module):
+    """Of its two dropouts one never drops, whatever the mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.dropout(x, 0.9, training=False)
+        return F.dropout(x, P) if self.training else x
+
+
 class SwitchesItsPart(nn.Module):
     """Whether its part, which switches too, is called at all depends on the mode."""
 
@@ -193,6 +201,7 @@ COUNTED = {
     "train only": Counted(TrainOnly),
     "train only, a module": Counted(SwitchedModule),
     "train only, a part": Counted(SwitchesItsPart),
+    "one is wired off": Counted(OneIsWiredOff),
     "auxiliary head": Counted(Auxiliary),
     "always on": Counted(lambda: Calls(lambda self, x: F.dropout(x, P))),
     "one mask for the batch": Counted(OneMaskForTheBatch),
