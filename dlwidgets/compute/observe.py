@@ -106,6 +106,22 @@ def remove(handles: Iterable[Handle]) -> None:
         handle.remove()
 
 
+def modes_active() -> bool:
+    """Whether somebody intercepts torch's functions or kernels here (a flop counter, a default device, ...)."""
+    return bool(torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack())
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Inside, nobody's modes and no tensor subclass's ``__torch_function__`` see what is computed."""
+    with torch._C.DisableTorchFunction():
+        if torch._C._len_torch_dispatch_stack():
+            with torch.utils._python_dispatch._disable_current_modes():
+                yield
+        else:
+            yield
+
+
 def opaque(hook: Callable[..., Any]) -> Callable[..., Any]:
     """``hook`` such that ``torch.compile`` does not look into it, for hooks that may be called by compiled functions."""
     dynamo = sys.modules.get("torch._dynamo")
@@ -238,3 +254,15 @@ def attributes_kept(model: nn.Module) -> Iterator[None]:
         torch.set_rng_state(states[0])
         random.setstate(states[1])
         np.random.set_state(states[2])  # noqa: NPY002
+
+
+@contextmanager
+def after_own_hooks(modules: Iterable[nn.Module], after: Callable[[nn.Module, Any, Any], None]) -> Iterator[None]:
+    """Inside the block ``after(module, args, output)`` runs behind the forward hooks that these modules have of their own."""
+    handles: list[Handle] = []
+    try:
+        for module in modules:
+            handles.append(module.register_forward_hook(after))
+        yield
+    finally:
+        remove(handles)

@@ -97,7 +97,8 @@ class DataSetter(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func == SET_DATA:
-            return self.recorder.replace_data(*args)
+            self.recorder.replace_data(*args)
+            return None
         return func(*args, **(kwargs or {}))
 
 
@@ -149,13 +150,14 @@ class Recorder(TorchDispatchMode):
         root = self._roots.get(_memory(tensor))
         return tensor if root is None else self._read(root, tensor)
 
-    def replace_data(self, tensor: Tensor, new: Tensor) -> None:
+    def replace_data(self, tensor: Tensor, new: Tensor) -> Tensor:
         """What ``tensor.data = new`` does to the values: a write."""
         if tensor.shape != new.shape or tensor.dtype != new.dtype:
             raise Leak("data (of another shape)")
         if self.real:
             self._writable(tensor).copy_(self._real(new))
         self._write(tensor, self.current(new))
+        return tensor
 
     # The dispatch
 
@@ -176,7 +178,7 @@ class Recorder(TorchDispatchMode):
 
         resolved = tuple(resolve(item) for item in args)
         keywords = {key: resolve(item) for key, item in kwargs.items()} if kwargs else kwargs
-        if op.reads_data and free:
+        if op.reads_data and free and not (op.name in ("index", "_unsafe_index") and _picks_by_number(resolved[1])):
             return self._data(op, func, args, kwargs, resolved, keywords)
         if op.fills and not op.random:
             return self._constant(op, func, tree_map(self._plain, args), kwargs, args)
@@ -259,23 +261,38 @@ class Recorder(TorchDispatchMode):
 
     def _free_write(self, op: Operation, func: Any, args: Any, kwargs: Any, resolved: Any, keywords: Any) -> Any:
         """An op that writes into its arguments, or into ``out``."""
+        if op.outs:
+            return self._free_out(op, args, kwargs)
         if op.writes != (0,) or op.num_results > 1:
             raise Leak(f"{op.name} (writes into several arguments)")
         target = args[0]
+        if op.name == "set_":
+            return self.replace_data(*args)
         if torch.Tag.inplace_view in func.tags:
             return self._free_restride(op, func, args, kwargs, resolved, keywords)
         if self.real:
             func(self._writable(target), *tree_map(self._real, args[1:]), **tree_map(self._real, kwargs))
-        node = self._node(op.functional, func, resolved, keywords)
+        node = self._node(op.functional, op.functional_func, resolved, keywords)
         self._write(target, self._output(node, tuple(target.shape), target.dtype))
         return target
+
+    def _free_out(self, op: Operation, args: Any, kwargs: Any) -> Any:
+        """An op told by ``out=`` where to put its results: run it without, then write."""
+        if op.functional_func is None:
+            raise Leak(f"{op.name} (with out=)")
+        targets = [kwargs[name] for name in op.outs]
+        rest = {key: item for key, item in kwargs.items() if key not in op.outs}
+        results = self.__torch_dispatch__(op.functional_func, (), args, rest)
+        for target, result in zip(targets, results if isinstance(results, (tuple, list)) else [results], strict=True):
+            self.replace_data(target, result)
+        return targets[0] if len(targets) == 1 else tuple(targets)
 
     def _free_restride(self, op: Operation, func: Any, args: Any, kwargs: Any, resolved: Any, keywords: Any) -> Any:
         """An op such as ``transpose_``, that changes the layout of a tensor and not the memory."""
         target = args[0]
         if not isinstance(target, Traced):
             raise Leak(f"{op.name} (of a tensor of the model)")
-        node = self._node(op.functional, func, resolved, keywords)
+        node = self._node(op.functional, op.functional_func, resolved, keywords)
         with no_dispatch():
             func(*args, **kwargs)
         if target.carried is not None:
@@ -374,6 +391,11 @@ class Recorder(TorchDispatchMode):
             found = self.current(item)
             return found if isinstance(found, Tensor) else item
         return item
+
+
+def _picks_by_number(indices: Any) -> bool:
+    """Whether free indices are numbers of positions: a mask of bools decides about shapes."""
+    return all(not isinstance(item, Value) or item.dtype not in (torch.bool, torch.uint8) for item in indices)
 
 
 def covers_memory(tensor: Tensor) -> bool:

@@ -404,3 +404,19 @@ def _put(node: Node, value: Value) -> Known | None:
 
     source = [0 if isinstance(item, float) and node.name == "scatter" else unsure(item) for item in node.args]
     return Known(node.func(*source, **node.kwargs) == 0, values)
+
+
+@certain("block_diag")
+def _block_diag(node: Node, value: Value) -> Known | None:  # noqa: ARG001
+    """Zero between the blocks."""
+    hidden = node.func([~part for part in certainty(node.args[0])])
+    return Known(~hidden, node.func(numbers(node.args[0])))
+
+
+@certain("_cdist_forward", "_euclidean_dist")
+def _distance(node: Node, value: Value) -> Known | None:
+    """The distance of a row to itself is zero."""
+    if node.args[0] is not node.args[1]:
+        return None
+    same = torch.eye(value.shape[-1], dtype=torch.bool).expand(value.shape)
+    return Known(same, torch.zeros((), dtype=value.dtype).expand(value.shape))

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .axis_maps import Relation, Taps, everything, strided
+from .axis_maps import AxisMap, Relation, Taps, everything, strided
 from .graph import Node, Shape, Value
 from .links import Gather, Link, Masked, Same, Separable, Several, Source
 from .regions import from_mask
-from .rules import along, axis_of, broadcast, rule, shape_of
+from .rules import RULES, along, axis_of, broadcast, rule, shape_of
 from .rules_layout import LARGEST_TABLE, copied, everywhere, from_table
 
 Found = list[tuple[Any, Link]]
@@ -214,13 +214,28 @@ def max_unpool(node: Node, number: int) -> Found:
     out_shape = node.outputs[number].shape
     found: Found = []
     start = len(out_shape) - int(node.name[-2])
+    windows = _windows_of(indices, out_shape, start) if isinstance(indices, Value) else None
     for item in (x, indices):
         shape = shape_of(item)
         axes: list[Source] = [
-            (a, everything(out_shape[a], size) if a >= start else None) for a, size in enumerate(shape)
+            (a, None if a < start else everything(out_shape[a], size) if windows is None else windows[a - start])
+            for a, size in enumerate(shape)
         ]
         found.append((item, Separable(out_shape, shape, axes)))
     return found
+
+
+def _windows_of(indices: Value, out_shape: Shape, start: int) -> list[AxisMap] | None:
+    """If the indices come from a max pooling of a tensor of this size: they stay within its windows."""
+    pool = indices.node
+    if pool is None or not pool.name.startswith("max_pool") or shape_of(pool.args[0])[start:] != out_shape[start:]:
+        return None
+    (_, link), *_ = RULES[pool.name](pool, 0)
+    sources = link.sources()
+    if sources is None:
+        return None
+    maps = [how for _, how in sources[start:]]
+    return [Relation(how.back(np.eye(how.num_out, dtype=np.bool_)).T) for how in maps if isinstance(how, AxisMap)]
 
 
 @rule("col2im")

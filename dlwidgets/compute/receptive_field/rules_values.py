@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,9 @@ def layer_norm(node: Node, number: int) -> Found:
     x = node.args[0]
     shape, out_shape = shape_of(x), node.outputs[number].shape
     start = len(shape) - len(node.args[1])
+    if math.prod(shape[start:]) == 1 and node.name == "native_layer_norm" and not number:
+        # A number minus its own mean: only the shift is left.
+        return _affine(node, number, range(3, 4), -1)
     follows = out_shape == shape
     axes: list[Source] = [
         (axis, everything(out_shape[axis], size) if axis >= start else None)
@@ -162,7 +166,7 @@ def _affine(node: Node, number: int, places: range, axis: int) -> Found:
 def matrix_product(node: Node, number: int) -> Found:
     """Rows of the first with columns of the second, but for what a certain zero leaves out."""
     args = list(node.args)
-    extra = args.pop(0) if node.name in ("addmm", "baddbmm", "addmv", "addbmm") else None
+    extra = args.pop(0) if node.name in ("addmm", "baddbmm", "addmv", "addbmm", "_sparse_addmm") else None
     first, second = args[:2]
     out_shape = node.outputs[number].shape
     found: Found = []
@@ -234,7 +238,20 @@ def embedding(node: Node, number: int) -> Found:
     return found
 
 
-@rule("zero", "fill", "zeros_like", "ones_like", "new_zeros", "empty_like")
+@rule("rand_like", "randn_like", "randint_like", "randperm", "multinomial")
+def drawn(node: Node, number: int) -> Found:  # noqa: ARG001
+    """Random numbers that do not depend on the numbers of any argument."""
+    return []
+
+
+@rule("fill_random")
+def drawn_in_place(node: Node, number: int) -> Found:
+    """Random numbers by parameters that may be tensors."""
+    out_shape = node.outputs[number].shape
+    return [(item, broadcast(out_shape, item.shape)) for item in node.args[1:] if isinstance(item, Value)]
+
+
+@rule("zero", "fill")
 def fill(node: Node, number: int) -> Found:
     """A number everywhere; only a computed one is read."""
     value = node.args[1] if len(node.args) > 1 else None
@@ -250,14 +267,15 @@ def copy(node: Node, number: int) -> Found:
     return [(source, broadcast(node.outputs[number].shape, shape_of(source)))] if isinstance(source, Value) else []
 
 
-def is_global(link: Link) -> bool:
-    """Whether a link reads a whole axis whatever the unit."""
+def whole_axes(link: Link) -> set[int]:
+    """The input axes that a link reads as a whole whatever the unit."""
     if isinstance(link, Several):
-        return any(is_global(part) for part in link.links)
+        return set().union(*(whole_axes(part) for part in link.links))
     sources = link.sources()
     if sources is None:
-        return type(link).__name__ == "Whole"
-    return any(
-        size > 1 and ((out is None and (how is None or isinstance(how, Everything))) or getattr(how, "whole", False))
-        for (out, how), size in zip(sources, link.in_shape, strict=True)
-    )
+        return set(range(len(link.in_shape))) if type(link).__name__ == "Whole" else set()
+    return {
+        axis
+        for axis, ((out, how), size) in enumerate(zip(sources, link.in_shape, strict=True))
+        if size > 1 and ((out is None and (how is None or isinstance(how, Everything))) or getattr(how, "whole", False))
+    }

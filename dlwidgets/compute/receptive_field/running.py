@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
-from ..observe import Eagerly, attributes_kept, forwards
+from ..observe import Eagerly, after_own_hooks, attributes_kept, forwards
 from .capture import DataSetter, Recorder, Traced
 from .graph import Call, Run, Value, leaves
 
@@ -66,6 +68,19 @@ class Calls:
         self.counts: dict[str, int] = {}
         self.open: list[tuple[int, int, int]] = []
         self.num_entered = 0
+
+    @contextmanager
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        """Note the calls inside. A module with hooks of its own is seen after them, as they may replace its output."""
+        hooked = [module for module in model.modules() if module._forward_hooks]
+        own = {id(module) for module in hooked}
+
+        def after(module: nn.Module, args: Any, output: Any) -> None:
+            if id(module) not in own:
+                self.after(module, args, output)
+
+        with forwards(self.before, after), after_own_hooks(hooked, self.after):
+            yield
 
     def _ours(self, module: nn.Module) -> bool:
         return id(module) in self.names and threading.get_ident() == self.thread
@@ -143,8 +158,13 @@ def _record(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> Run:
         return Value(tuple(found.shape), found.dtype, None, 0, time)
 
     calls = Calls(model, value_of)
-    with quiet(model, arguments), forwards(calls.before, calls.after), DataSetter(recorder), recorder:
+    before = random.getstate(), np.random.get_state()[1:]  # noqa: NPY002 (the global one is meant)
+    with quiet(model, arguments), calls.watching(model), DataSetter(recorder), recorder:
         output = model(*given)
+        after = random.getstate(), np.random.get_state()[1:]  # noqa: NPY002
+    if before[0] != after[0] or any(np.any(a != b) for a, b in zip(before[1], after[1], strict=True)):
+        # Which way the code went may depend on draws that no graph shows.
+        recorder.broken = 0, "random numbers of Python or numpy"
     tensor = first_tensor(output)
     if tensor is None:
         raise TypeError(f"the model returned {type(output).__name__} without a tensor in it")
@@ -165,7 +185,7 @@ def _shapes_only(model: nn.Module, arguments: tuple[Any, ...], why: Exception) -
         return Value(tuple(tensor.shape), tensor.dtype, None, 0, 1)
 
     calls = Calls(copy, value_of)
-    with quiet(copy, given), forwards(calls.before, calls.after):
+    with quiet(copy, given), calls.watching(copy):
         output = copy(*given)
     tensor = first_tensor(output)
     if tensor is None:

@@ -97,7 +97,7 @@ class Trace:
 
     def __init__(self, run: Run, axes: tuple[int, ...]) -> None:
         self._run, self._axes = run, axes
-        self._walk = Walk(run)
+        self._walk = Walk(run, axes)
         self._geometry: Geometry | None = None
         self._layers: tuple[Layer, ...] | None = None
         self._tables: dict[Any, Table] = {}

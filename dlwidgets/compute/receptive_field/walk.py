@@ -8,11 +8,11 @@ import numpy as np
 
 from . import rules_indexing, rules_layout, rules_memory, rules_transforms, rules_values, rules_windows  # noqa: F401 (they fill the table)
 from .graph import Node, Run, Value
-from .links import Link, Masked
+from .links import Link, Masked, Reshape, Several
 from .regions import Region, union
 from .rules import RULES
 from .rules_fallback import unknown
-from .rules_values import is_global, pointwise
+from .rules_values import pointwise, whole_axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +22,16 @@ class Step:
     value: Value
     link: Link
     bound: str
-    is_global: bool
+    whole: frozenset[int]
 
 
 class Walk:
     """The graph of a run, ready to be walked back."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, axes: tuple[int, ...]) -> None:
         self.run = run
+        self._positions: dict[Value, frozenset[int]] = {run.input: frozenset(axes)}
+        self._num_followed = 0
         self._free: dict[Value, Masked] = {}
 
     def steps(self, node: Node, number: int) -> list[Step]:
@@ -39,7 +41,7 @@ class Walk:
             if rule is None:
                 rule = pointwise if node.pointwise else unknown
             found = [pair for pair in rule(node, number) if isinstance(pair[0], Value) and pair[0].depends]
-            node.links[number] = [Step(value, link, link.bound, is_global(link)) for value, link in found]
+            node.links[number] = [Step(value, link, link.bound, frozenset(whole_axes(link))) for value, link in found]
         steps: list[Step] = node.links[number]
         return steps
 
@@ -73,7 +75,7 @@ class Walk:
                     if not read:
                         continue
                     bound = bound or step.bound
-                    if step.is_global and not whole:
+                    if step.whole and not whole and step.whole & self.positions(step.value):
                         whole = node.name
                     if step.value is self.run.input:
                         found = union(found, read)
@@ -82,6 +84,17 @@ class Walk:
                         todo.add(id(step.value.node))
         return found, bound, whole
 
+    def positions(self, value: Value) -> frozenset[int]:
+        """The axes of a value along which positions of the input are spread."""
+        for node in self.run.nodes[self._num_followed : value.time]:
+            for output in node.outputs if node.depends else ():
+                axes: set[int] = set()
+                for step in self.steps(node, output.number):
+                    axes |= _followed(step.link, self._positions.get(step.value, frozenset()))
+                self._positions[output] = frozenset(axes)
+        self._num_followed = max(self._num_followed, value.time)
+        return self._positions.get(value, frozenset())
+
     def _clip(self, value: Value, region: Region) -> Region:
         """Without the positions whose numbers are certain anyway."""
         if value.known is None:
@@ -89,3 +102,15 @@ class Walk:
         if value not in self._free:
             self._free[value] = Masked(np.asarray(~value.known.mask.numpy()))
         return self._free[value].back(region)
+
+
+def _followed(link: Link, axes: frozenset[int]) -> set[int]:
+    """The output axes of a link that follow some of the input's ``axes``."""
+    if isinstance(link, Several):
+        return set().union(*(_followed(part, axes) for part in link.links))
+    if isinstance(link, Reshape):
+        return {out for outs, ins in link.groups if axes & set(ins) for out in outs}
+    sources = link.sources()
+    if sources is None:
+        return set(range(len(link.out_shape))) if axes else set()
+    return {out for axis, (out, _) in enumerate(sources) if out is not None and axis in axes}
