@@ -37,7 +37,7 @@ export function coverage(region: Region, rows: Bins, columns: Bins, out: Uint8Ar
   const height = rows.start.length;
   const counts = region.columns.map((set) => binned(set, columns));
   const totals = new Int32Array(width);
-  let before = '';
+  const drawn = new Map<string, number>();
   for (let y = 0; y < height; y++) {
     const cells = rows.stop[y] - rows.start[y];
     const classes: number[] = [];
@@ -48,11 +48,12 @@ export function coverage(region: Region, rows: Bins, columns: Bins, out: Uint8Ar
     }
     const line = out.subarray(y * width, (y + 1) * width);
     const key = `${cells}:${classes}`;
-    if (y > 0 && key === before) {
-      line.set(out.subarray((y - 1) * width, y * width));
+    const same = drawn.get(key);
+    if (same !== undefined) {
+      line.set(out.subarray(same * width, (same + 1) * width));
       continue;
     }
-    before = key;
+    drawn.set(key, y);
     totals.fill(0);
     for (const found of classes) {
       const count = counts[found];
@@ -63,7 +64,7 @@ export function coverage(region: Region, rows: Bins, columns: Bins, out: Uint8Ar
     for (let x = 0; x < width; x++) {
       const all = cells * (columns.stop[x] - columns.start[x]);
       const some = totals[x];
-      line[x] = some === 0 ? 0 : some === all ? 255 : Math.min(254, Math.max(1, Math.round((255 * some) / all)));
+      line[x] = some === 0 ? 0 : some === all ? 255 : ((254 * some) / all + 0.5) | 0 || 1;
     }
   }
 }

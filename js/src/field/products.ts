@@ -3,27 +3,47 @@ import type { Product } from './packed';
 /** Half-open bounds, one pair an axis. */
 export type Box = [number, number][];
 
-/** How many positions a union of products holds, each counted once. */
-export function countOf(products: Product[], axis = 0): number {
+/** For each position of an axis the products that hold it, as bits: the k-th product is bit k. */
+export function membersOf(products: Product[], axis: number): Uint8Array {
+  const members = new Uint8Array(products[0][axis].length);
+  products.forEach((product, k) => {
+    const set = product[axis];
+    for (let position = 0; position < members.length; position++) {
+      members[position] |= set[position] << k;
+    }
+  });
+  return members;
+}
+
+/** How many positions a union of at most eight products holds, each counted once. */
+export function countOf(products: Product[]): number {
   if (products.length === 0) {
     return 0;
   }
-  if (axis === products[0].length) {
-    return 1;
-  }
-  // Positions that lie in the same terms have the same number of positions behind them.
-  const sizes = new Map<number, number>();
-  for (let position = 0; position < products[0][axis].length; position++) {
-    const terms = termsAt(products, axis, position);
-    if (terms !== 0) {
-      sizes.set(terms, (sizes.get(terms) ?? 0) + 1);
+  // How many index tuples over the axes so far lie in exactly these products.
+  let tuples = new Map([[255, 1]]);
+  for (let axis = 0; axis < products[0].length; axis++) {
+    const longer = new Map<number, number>();
+    const sizes = tallyOf(membersOf(products, axis));
+    for (const [before, count] of tuples) {
+      for (let here = 1; here < 256; here++) {
+        const both = before & here;
+        if (both !== 0 && sizes[here] !== 0) {
+          longer.set(both, (longer.get(both) ?? 0) + count * sizes[here]);
+        }
+      }
     }
+    tuples = longer;
   }
-  let count = 0;
-  for (const [terms, size] of sizes) {
-    count += size * countOf(subset(products, terms), axis + 1);
+  return [...tuples.values()].reduce((total, count) => total + count, 0);
+}
+
+function tallyOf(bytes: Uint8Array): Int32Array {
+  const tally = new Int32Array(256);
+  for (const byte of bytes) {
+    tally[byte]++;
   }
-  return count;
+  return tally;
 }
 
 /** The smallest box around a union of products; null if it is empty. */
@@ -63,17 +83,4 @@ export function indexOf(cell: number[], shape: number[], at: number[]): number[]
   }
   const index = [...shape.slice(0, -2).map((_, axis) => at[axis] ?? 0), ...cell];
   return index.slice(index.length - shape.length);
-}
-
-/** The terms that hold a position of an axis, as bits. */
-export function termsAt(products: Product[], axis: number, position: number): number {
-  let terms = 0;
-  for (let term = 0; term < products.length; term++) {
-    terms |= products[term][axis][position] << term;
-  }
-  return terms;
-}
-
-export function subset(products: Product[], terms: number): Product[] {
-  return products.filter((_, term) => (terms >> term) & 1);
 }

@@ -1,5 +1,5 @@
-import { subset, termsAt } from './products';
 import type { Product } from './packed';
+import { membersOf } from './products';
 
 /** A set of cells of a picture. Rows that hold the same columns share one 0/1 vector. */
 export interface Region {
@@ -13,22 +13,19 @@ export function regionOf(products: Product[]): Region {
   if (products.length === 0) {
     return { rows: new Int32Array(0), columns: [] };
   }
-  const rows = new Int32Array(products[0][0].length).fill(-1);
+  const rowMembers = membersOf(products, 0);
+  const columnMembers = membersOf(products, 1);
+  const rows = new Int32Array(rowMembers.length).fill(-1);
   const columns: Uint8Array[] = [];
-  const classOf = new Map<number, number>();
-  for (let row = 0; row < rows.length; row++) {
-    const terms = termsAt(products, 0, row);
-    if (terms === 0) {
-      continue;
+  const classOf = new Int32Array(256).fill(-1);
+  rowMembers.forEach((members, row) => {
+    if (members !== 0) {
+      if (classOf[members] < 0) {
+        classOf[members] = columns.push(columnMembers.map((others) => ((members & others) === 0 ? 0 : 1))) - 1;
+      }
+      rows[row] = classOf[members];
     }
-    let found = classOf.get(terms);
-    if (found === undefined) {
-      found = columns.length;
-      classOf.set(terms, found);
-      columns.push(unionOf(subset(products, terms).map((product) => product[1])));
-    }
-    rows[row] = found;
-  }
+  });
   return { rows, columns };
 }
 
@@ -93,14 +90,4 @@ export function rectanglesOf(region: Region, limit: number): number[] | null {
     start = row;
   }
   return rectangles;
-}
-
-function unionOf(sets: Uint8Array[]): Uint8Array {
-  const union = sets[0].slice();
-  for (const set of sets.slice(1)) {
-    for (let position = 0; position < union.length; position++) {
-      union[position] |= set[position];
-    }
-  }
-  return union;
 }

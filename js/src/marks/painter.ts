@@ -80,11 +80,11 @@ export class Painter {
   }
 
   /** The cells of a mask in translucent colours: value v > 0 takes the palette's colour v - 1. */
-  mask(frame: Frame, mask: ArrayLike<number>, columns: number): void {
+  mask(frame: Frame, mask: Uint8Array, columns: number): void {
     const overlay = document.createElement('canvas');
     [overlay.width, overlay.height] = [this.canvas.width, this.canvas.height];
     const painter = new Painter(overlay);
-    for (const value of new Set(Array.from(mask))) {
+    for (const value of new Set(mask)) {
       if (value > 0) {
         const color = parseColor(colorOf(value - 1))!;
         const region = regionOfMask(mask, columns, value);

@@ -209,7 +209,7 @@ export class Raster extends Mark {
       below.picture(frame, this.picture);
       const mask: NDArray | null = this.model.get('mask');
       if (mask !== null && mask.data.length === rows * columns) {
-        below.mask(frame, mask.data, columns);
+        below.mask(frame, mask.data as Uint8Array, columns);
       }
       below.boxes(frame, (this.model.get('boxes') as NDArray | null)?.data ?? []);
     }
