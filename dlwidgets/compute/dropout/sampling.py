@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 from dlwidgets.compute.device import ran_out_of_memory
 from dlwidgets.compute.dropout.calls import RECURRENT, Argument, asleep, own_dropout, recognised
 from dlwidgets.compute.dropout.survey import CallStack, called_with, observed, seed_everything, told
-from dlwidgets.compute.observe import undisturbed
+from dlwidgets.compute.observe import attributes_kept
 
 CHUNK_BYTES = 2**27  # of the tensors that live at once while a chunk runs, roughly
 _LIVE_TENSORS = 4  # of the largest size, at one time
@@ -175,7 +175,7 @@ class Sampler:
             way = self._ways[0]
             self._reseed(start)
             try:
-                with nullcontext() if self._proven else undisturbed(self._model):
+                with nullcontext() if self._proven else attributes_kept(self._model):
                     outputs = way(start, count)
             except Exception as error:
                 if ran_out_of_memory(error):
