@@ -164,6 +164,25 @@ def train_vae(
     )
 
 
+def check_training(
+    images: Any, labels: Any, *, beta: Any, epochs: Any, seed: Any, latent_dim: Any, held_out: Any
+) -> tuple[float, dict[str, Any]]:
+    """Refuse what `train_vae` would refuse, before anything is made; beta, and the other options checked."""
+    given = as_unit_images(images, "images")
+    if labels is not None:
+        as_labels(labels, len(given))
+    options = {
+        "epochs": as_count(epochs, "epochs", 0),
+        "seed": seed,
+        "latent_dim": as_count(latent_dim, "latent_dim"),
+        "held_out": held_out,
+    }
+    _split(len(given), held_out, seed)
+    if held_out is not None and as_unit_images(held_out, "held_out").shape[1:] != given.shape[1:]:
+        raise ValueError(f"held_out: expected images of shape {shape(given)[1:]}, got {shape(held_out)[1:]}")
+    return as_number(beta, "beta"), options
+
+
 class _Trainer:
     """One epoch of Adam at a time."""
 

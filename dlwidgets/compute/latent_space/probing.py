@@ -1,0 +1,207 @@
+"""What an explorer asks about a scene: a place on the plane, an image, a path, the prior.
+
+The functions take picklable arguments and a context, fit for the runner.
+"""
+
+import math
+import operator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dlwidgets.compute.context import Context, tick
+from dlwidgets.compute.latent_space.coverage import ClassCoverage, class_coverage
+from dlwidgets.compute.latent_space.decoding import interpolate
+from dlwidgets.compute.latent_space.inputs import generator
+from dlwidgets.compute.latent_space.pictures import Pictures
+from dlwidgets.compute.latent_space.posterior import Posterior
+from dlwidgets.compute.latent_space.scene import CONTOUR_SHARES, Scene, as_code, outlines
+
+NUM_PRIOR_SAMPLES = 2000
+NUM_PICTURES = 16
+NUM_ENCODINGS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """What the decoder makes of a point of the plane."""
+
+    point: tuple[float, float]
+    z: tuple[float, ...]
+    picture: Pictures | None
+    problem: str  # why there is no picture
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What is known of one image."""
+
+    index: int
+    image: Pictures
+    reconstruction: Pictures | None
+    outlines: tuple[Float[Tensor, "point 2"], ...]  # of its posterior; empty if it has no variances
+    kl: Float[Tensor, "latent"] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Encodings:
+    """One image encoded several times."""
+
+    index: int
+    codes: Float[Tensor, "draw latent"]
+    points: Float[Tensor, "draw 2"]
+    pictures: Pictures
+    stochastic: bool  # False: the encoder has no variances, all codes agree
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """A path across the plane and the pictures along it."""
+
+    points: Float[Tensor, "step 2"]
+    length: float
+    pictures: Pictures | None
+
+
+@dataclass(frozen=True, eq=False)
+class PriorReport:
+    """Samples of N(0, I), decoded, and which classes they look like."""
+
+    samples: Pictures
+    coverage: ClassCoverage | None  # None without labels
+
+
+def decode_at(scene: Scene, point: tuple[float, float], *, context: Context | None = None) -> Place:
+    """The exact picture of a point of the plane; a decoder that fails there is no error but said in the answer."""
+    codes = scene.plane.lift(torch.tensor([point], dtype=torch.float64))
+    z = tuple(codes[0].tolist())
+    try:
+        pictures = scene.pictures(scene.space.coder.decode(codes, context)[0])
+    except ValueError as error:
+        return Place(point, z, None, str(error))
+    if not bool(pictures.valid[0]):
+        return Place(point, z, None, "the decoder gives numbers that are not finite")
+    return Place(point, z, pictures, "")
+
+
+def look_at(scene: Scene, index: int, *, context: Context | None = None) -> Look:
+    """One image: itself, its reconstruction, the outline of its posterior and its KL by dimension."""
+    space = scene.space
+    image = scene.data_pictures([index])
+    if not bool(space.posterior.valid[index]):
+        return Look(index, image, None, (), None)
+    mean = space.codes[index]
+    try:
+        again = scene.pictures(space.coder.decode(mean[None], context)[0])
+    except ValueError:
+        again = None
+    if not space.posterior.stochastic:
+        return Look(index, image, again, (), None)
+    variances = torch.diag(space.posterior.sd[index].double().square())
+    return Look(
+        index, image, again, outlines(scene.plane, mean, variances, CONTOUR_SHARES[:2]), space.posterior.kl[index]
+    )
+
+
+def encode_again(scene: Scene, index: int, *, context: Context | None = None) -> Encodings:
+    """What encoding the same image `NUM_ENCODINGS` times gives: one z ~ q(z|x) each time, and its picture."""
+    space = scene.space
+    rows = slice(index, index + 1)
+    q = Posterior(space.posterior.mean[rows], space.posterior.log_variance[rows])
+    if not bool(q.valid[0]):
+        raise ValueError(f"the posterior of image {index} is not finite")
+    codes = q.sample(NUM_ENCODINGS)[:, 0]
+    pictures = scene.pictures(space.coder.decode(codes, context, on_error="nan")[0])
+    return Encodings(index, codes, scene.plane.project(codes), pictures, q.stochastic)
+
+
+def path_ends(scene: Scene) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where a first path may start and end: the means of the first and the last class, or a quarter into the box."""
+    labels = scene.space.labels
+    finite = torch.isfinite(scene.points).all(1)
+    if labels is not None and scene.space.latent_dim > 1:
+        means = [scene.points[finite & (labels == k)].mean(0) for k in (0, len(scene.space.classes) - 1)]
+        if bool(torch.isfinite(torch.stack(means)).all()) and bool((means[0] != means[1]).any()):
+            (a, b), (c, d) = means[0].tolist(), means[1].tolist()
+            return (a, b), (c, d)
+    (left, right), (bottom, top) = scene.box
+    return (0.75 * left + 0.25 * right, 0.5 * bottom + 0.5 * top), (
+        0.25 * left + 0.75 * right,
+        0.5 * bottom + 0.5 * top,
+    )
+
+
+def walk(
+    scene: Scene,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    *,
+    kind: Literal["linear", "spherical"] = "linear",
+    num_steps: int = NUM_PICTURES,
+    context: Context | None = None,
+) -> Walk:
+    """The pictures along a path between two points of the plane."""
+    ends = scene.plane.lift(torch.tensor([start, end], dtype=torch.float64))
+    fine = interpolate(ends[0], ends[1], 64, kind)
+    path = interpolate(ends[0], ends[1], num_steps, kind)
+    try:
+        pictures = scene.pictures(scene.space.coder.decode(path.codes, context, on_error="nan")[0])
+    except ValueError:
+        pictures = None
+    return Walk(scene.plane.project(fine.codes), path.length, pictures)
+
+
+def pictures_of(scene: Scene, indices: list[int], *, context: Context | None = None) -> Pictures:
+    """The data pictures of some images."""
+    tick(context, 0.0, "collecting pictures")
+    return scene.data_pictures(indices)
+
+
+def sample_prior(scene: Scene, *, seed: int = 0, context: Context | None = None) -> PriorReport:
+    """Pictures of samples of N(0, I) and, with labels, the classes that 2,000 of them fall into."""
+    space = scene.space
+    codes = torch.randn(NUM_PICTURES, space.latent_dim, generator=generator(seed), dtype=torch.float64)
+    samples = scene.pictures(space.coder.decode(codes, context, on_error="nan")[0])
+    coverage = None
+    if space.labels is not None:
+        coverage = class_coverage(
+            space.coder, space.images, space.labels, num_samples=NUM_PRIOR_SAMPLES, seed=seed, context=context
+        )
+        coverage = replace(coverage, classes=tuple(space.classes[i] for i in coverage.classes))
+    return PriorReport(samples, coverage)
+
+
+def point_of(scene: Scene, z: Any) -> tuple[tuple[float, float], tuple[float, ...]]:
+    """The point of the plane for a typed code, and that code; ValueError if its length does not fit."""
+    code = as_code(z, scene.space.latent_dim, "z")
+    x, y = scene.plane.project(code[None])[0].tolist()
+    return (x, y), tuple(code.tolist())
+
+
+def as_selection(value: Any, num_samples: int) -> tuple[int, ...]:
+    """Indices of images as a tuple of integers from 0 to ``num_samples`` - 1."""
+    try:
+        indices = tuple(operator.index(index) for index in value)
+    except TypeError as error:
+        raise TypeError(f"selected: expected the indices of images, got {value!r:.80}") from error
+    wrong = next((index for index in indices if not 0 <= index < num_samples), None)
+    if wrong is not None:
+        raise ValueError(f"selected: there are {num_samples} images, counted from 0; got {wrong}")
+    return indices
+
+
+def as_path(value: Any) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """The two ends of a path on the plane, or None."""
+    if value is None:
+        return None
+    try:
+        (a, b), (c, d) = value
+        ends = (float(a), float(b)), (float(c), float(d))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"path: expected ((x, y), (x, y)), got {value!r:.80}") from error
+    if not all(math.isfinite(number) for end in ends for number in end):
+        raise ValueError(f"path: expected finite numbers, got {ends}")
+    return ends

@@ -1,0 +1,456 @@
+"""LatentSpaceExplorer: move over a latent plane and see the decoder's picture move under the pointer."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import traitlets
+
+from dlwidgets.marks.decoded_picture import Filmstrip
+from dlwidgets.widgets.base import Exhibit
+from dlwidgets.widgets.latent_space_controls import PlaneControls
+from dlwidgets.widgets.latent_space_plane import KLBars, LatentPlane
+from dlwidgets.widgets.latent_space_strips import MAX_SHOWN, PriorPictures, show_encodings, show_path, show_pictures
+from dlwidgets.widgets.latent_space_words import (
+    counted,
+    describe_problem,
+    describe_space,
+    spelled,
+    typed_code,
+)
+from dlwidgets.widgets.runner import LaneName
+
+if TYPE_CHECKING:
+    from dlwidgets.compute.latent_space.probing import Look, Place, Walk
+    from dlwidgets.compute.latent_space.scene import Scene
+
+
+class LatentSpaceExplorer(Exhibit):
+    """The latent space of your own autoencoder: every place of the plane decoded as the pointer moves over it.
+
+    >>> explorer = LatentSpaceExplorer((encoder, decoder), images, labels)
+    >>> explorer.z = (0.3, -1.2)
+
+    The browser interpolates between the pictures of a grid at once, also in an exported page; the exact picture follows
+    from the kernel, and the display says which of the two it is. The autoencoder is never changed.
+
+    Args:
+        autoencoder: anything with ``encode`` and ``decode``, or a pair (encoder, decoder) of modules or functions;
+            deterministic or returning (mean, log_variance).
+        images: what to encode, (sample, *shape), a tensor or a numpy array.
+        labels: an integer or a string for each image, or None.
+        picture_shape: how to read the decoder's output, such as (28, 28); default: as it comes, and a vector as long as
+            the images are large like one of them.
+        **kwargs: the traits below and those of the box, such as ``layout``.
+
+    Attributes:
+        result: the `LatentSpace`, None until ready (see `wait`).
+
+    Raises:
+        TypeError: no autoencoder, images that are no array, labels that are no integers or strings, an unknown keyword.
+        ValueError: images or labels of a shape that does not fit. An autoencoder that fails says so in the widget.
+    """
+
+    z = traitlets.Any(None, allow_none=True, help="The code under the probe, one number a latent dimension; None.")
+    selected = traitlets.Any((), help="The indices of the selected images, a tuple of integers.")
+    view = traitlets.Enum(
+        ["plane", "pca"], None, allow_none=True, help="Two latent dimensions, or principal components; None: by itself."
+    )
+    dims = traitlets.Tuple(
+        traitlets.Int(min=0), traitlets.Int(min=0), default_value=(0, 1), help="The dimensions of view 'plane'."
+    )
+    at = traitlets.Any(None, allow_none=True, help="The code through which the plane goes; None: by itself.")
+    path = traitlets.Any(
+        None, allow_none=True, help="((x, y), (x, y)): the ends of a path on the plane; None: no path."
+    )
+    path_kind = traitlets.Enum(["linear", "spherical"], "linear")
+    manifold = traitlets.Float(0.0, min=0.0, max=1.0, help="How strongly the decoded plane shows under the points.")
+    contours = traitlets.Bool(True, help="Whether the prior and the data's codes together are outlined.")
+
+    def __init__(
+        self,
+        autoencoder: Any,
+        images: Any,
+        labels: Any = None,
+        *,
+        picture_shape: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        from dlwidgets.compute.latent_space.pictures import as_picture_shape
+        from dlwidgets.compute.latent_space.scene import bind_apart, check_data
+
+        # Bad input is refused before any widget is made.
+        self._autoencoder = autoencoder
+        coder = None if autoencoder is None and self._trains else bind_apart(autoencoder)
+        images, labels = check_data(images, labels)
+        picture_shape = as_picture_shape(picture_shape)
+        super().__init__(**kwargs)
+        self._coder, self._images, self._labels_given, self._picture_shape = coder, images, labels, picture_shape
+        self._scene: Scene | None = None
+        self._found: dict[str, Any] = {}
+        self._drawn: dict[str, Any] = {}
+        self._assigns = False
+        self._build()
+        if coder is not None:
+            self._explore()
+
+    _trains = False
+
+    @classmethod
+    def train(cls, images: Any, labels: Any = None, *, beta: Any = 1.0, **kwargs: Any) -> Any:
+        """Train a small variational autoencoder on images in [0, 1], and watch its space form.
+
+        With several values, such as ``beta=(0, 1, 4)``, that many trainings side by side share a pointer. Keyword
+        arguments are those of `TrainedLatentSpace`: ``epochs``, ``seed``, ``latent_dim``, ``held_out``.
+        """
+        from dlwidgets.widgets.latent_space_training import LatentSpaceComparison, TrainedLatentSpace
+
+        if isinstance(beta, Sequence) and not isinstance(beta, str):
+            return LatentSpaceComparison(images, labels, betas=tuple(beta), **kwargs)
+        return TrainedLatentSpace(images, labels, beta=beta, **kwargs)
+
+    def refresh(self) -> None:
+        """Encode and decode again, after the autoencoder was trained further or replaced in place."""
+        from dlwidgets.compute.latent_space.scene import bind_apart
+
+        if self._autoencoder is not None:
+            self._coder = bind_apart(self._autoencoder)
+        self._explore()
+
+    # Making the parts, once
+
+    def _build(self) -> None:
+        self._plane = LatentPlane()
+        self._kl = KLBars()
+        self._controls = PlaneControls()
+        self._about = ipywidgets.Label()
+        self._problem = ipywidgets.Label()
+        self._problem.add_class("dlw-latent-problem")
+        self._selection_strip, self._path_strip, self._encodings_strip = Filmstrip(), Filmstrip(), Filmstrip()
+        self._prior_pictures = PriorPictures()
+        self._connect()
+        self.children = self._arranged()
+        self._own(self._plane.pan_zoom)
+        names = [
+            *self._controls.names(),
+            (self._plane.figure, "Latent plane"),
+            (self._kl.figure, "KL of each latent dimension"),
+            (self._prior_pictures.figure, "Classes of the prior's samples"),
+        ]
+        for widget, name in names:
+            self._label(widget, name)
+
+    def _arranged(self) -> list[ipywidgets.Widget]:
+        side = ipywidgets.VBox([self._plane.picture, self._kl.figure])
+        side.add_class("dlw-latent-side")
+        row = ipywidgets.Box([self._plane.figure, side])
+        row.add_class("dlw-row")
+        strips = [self._encodings_strip, self._selection_strip, self._path_strip, self._prior_pictures.box]
+        return [self._problem, row, self._plane.legend, self._controls.box, self._about, *strips]
+
+    def _connect(self) -> None:
+        plane, controls = self._plane, self._controls
+        watched: list[tuple[Any, str, Callable[[Any], None]]] = [
+            (plane.cloud, "pointer", self._on_pointer),
+            (plane.cloud, "hovered", self._on_hovered),
+            (plane.cloud, "selected", lambda change: self._took_over(selected=tuple(change["new"].tolist()))),
+            (plane.ends, "x", self._on_ends),
+            (plane.ends, "y", self._on_ends),
+            (controls.typed, "value", self._on_typed),
+            (controls.drag, "value", lambda change: setattr(plane.cloud, "drag", change["new"])),
+            (controls.manifold, "value", lambda change: setattr(self, "manifold", change["new"])),
+            (controls.contours, "value", lambda change: setattr(self, "contours", change["new"])),
+            (controls.path, "value", self._on_path_button),
+            (controls.kind, "value", lambda change: setattr(self, "path_kind", change["new"])),
+            (controls.view, "value", lambda change: setattr(self, "view", change["new"])),
+            (controls.x, "value", self._on_dims),
+            (controls.y, "value", self._on_dims),
+        ]
+        for widget, name, handler in watched:
+            widget.observe(self._react(self._unless_assigning(handler)), name)
+        controls.on_rest(self._react(lambda: None if self._assigns else self._on_rest()))
+        controls.prior.on_click(self._react(lambda _: self._ask("prior", lane="long")))
+        plane.cloud.on_element_click(self._react(self._on_click))
+        plane.cloud.on_background_click(self._react(self._on_click))
+        for names, own in (
+            (["view", "dims", "at"], lambda _: self._ask_scene()),
+            (["path", "path_kind"], lambda _: self._ask_path()),
+            (["manifold", "contours"], lambda _: self._draw()),
+            ("z", self._on_z),
+            ("selected", self._on_selected),
+        ):
+            self.observe(self._unless_assigning(own), names)
+
+    # What a person or a script changes
+
+    @contextmanager
+    def _assigning(self) -> Iterator[None]:
+        """Inside, changes are our own: nothing is asked for because of them, and nothing checked."""
+        before, self._assigns = self._assigns, True
+        try:
+            yield
+        finally:
+            self._assigns = before
+
+    def _unless_assigning(self, handler: Callable[[Any], None]) -> Callable[[Any], None]:
+        def handle(change: Any) -> None:
+            if not self._assigns:
+                handler(change)
+
+        return handle
+
+    @traitlets.validate("z", "at")
+    def _check_code(self, proposal: Any) -> Any:
+        return proposal["value"] if self._assigns else self._as_code(proposal["trait"].name, proposal["value"])
+
+    def _as_code(self, name: str, value: Any) -> Any:
+        from dlwidgets.compute.latent_space.scene import as_code
+
+        if value is None or self._scene is None:
+            return value
+        return tuple(as_code(value, self._scene.space.latent_dim, name).tolist())
+
+    @traitlets.validate("selected")
+    def _check_selected(self, proposal: Any) -> Any:
+        from dlwidgets.compute.latent_space.probing import as_selection
+
+        return proposal["value"] if self._assigns else as_selection(proposal["value"], len(self._images))
+
+    @traitlets.validate("path")
+    def _check_path(self, proposal: Any) -> Any:
+        from dlwidgets.compute.latent_space.probing import as_path
+
+        return as_path(proposal["value"])
+
+    def _took_over(self, **values: Any) -> None:
+        """What the browser changed becomes ours."""
+        with self._assigning():
+            for name, value in values.items():
+                setattr(self, name, value)
+        if "selected" in values:
+            self._ask_selected()
+
+    def _on_selected(self, change: Any) -> None:
+        with self._assigning():
+            self._plane.cloud.selected = change["new"]
+        self._ask_selected()
+
+    def _on_z(self, change: Any) -> None:
+        from dlwidgets.compute.latent_space.probing import point_of
+
+        if change["new"] is None or self._scene is None:
+            return
+        space = self._scene.space
+        point, code = point_of(self._scene, change["new"])
+        with self._assigning():
+            self._plane.cloud.pointer = list(point)
+        if space.latent_dim > 2:
+            with self._assigning():
+                self.at = code
+            self._ask_scene()
+        else:
+            self._ask("place", point)
+
+    def _on_typed(self, change: Any) -> None:
+        if change["new"].strip():
+            self.z = typed_code(change["new"])
+
+    def _on_pointer(self, change: Any) -> None:
+        if len(change["new"]) == 2:
+            self._ask("place", tuple(change["new"]))
+
+    def _on_hovered(self, change: Any) -> None:
+        if 0 <= change["new"] < len(self._images):
+            self._ask("look", change["new"])
+        else:
+            self._forget("look")
+
+    def _on_click(self, _: Any, event: Any) -> None:
+        data = event.get("data", {})
+        index, point = data.get("index", -1), (data.get("x"), data.get("y"))
+        if self.path is not None:  # start and end take turns, so two clicks make a path
+            self.path = (self.path[1], point)
+        elif 0 <= index < len(self._images):
+            self._ask("encodings", index)
+        else:
+            self._forget("encodings")
+
+    def _on_ends(self, _: Any) -> None:
+        x, y = self._plane.ends.x, self._plane.ends.y
+        if self.path is not None and len(x) == len(y) == 2:
+            self.path = ((float(x[0]), float(y[0])), (float(x[1]), float(y[1])))
+
+    def _on_path_button(self, change: Any) -> None:
+        from dlwidgets.compute.latent_space.probing import path_ends
+
+        self.path = path_ends(self._scene) if change["new"] and self._scene is not None else None
+
+    def _on_dims(self, change: Any) -> None:
+        if change["owner"] is self._controls.x:  # a dimension chosen twice swaps the axes
+            self.dims = (change["new"], change["old"] if change["new"] == self.dims[1] else self.dims[1])
+        else:
+            self.dims = (change["old"] if change["new"] == self.dims[0] else self.dims[0], change["new"])
+
+    def _on_rest(self) -> None:
+        if self._scene is not None:
+            code, moved = self._scene.plane.at.tolist(), self._controls.rest
+            self.at = tuple(moved.get(i, code[i]) for i in range(len(code)))
+
+    # What is asked of the runner
+
+    def _explore(self, brief: bool = False) -> None:
+        from dlwidgets.compute.latent_space import scene
+
+        self._compute(
+            scene.explore,
+            self._coder,
+            self._images,
+            self._labels_given,
+            view=self.view,
+            dims=self.dims,
+            picture_shape=self._picture_shape,
+            brief=brief,
+            lane="long" if len(self._images) > 20_000 and not self._trains else "quick",
+            topic="scene",
+            then=self._took_scene,
+        )
+
+    def _ask_scene(self) -> None:
+        from dlwidgets.compute.latent_space import scene
+
+        if self._scene is not None:
+            view = self.view or ("pca" if self._scene.plane.projection is not None else "plane")
+            self._compute(
+                scene.look_from,
+                self._scene.space,
+                view=view,
+                dims=self.dims,
+                at=self.at,
+                topic="scene",
+                then=self._took_scene,
+            )
+
+    def _ask(self, topic: str, *args: Any, lane: LaneName = "quick", **kwargs: Any) -> None:
+        """Ask for one of the parts that `_render` draws."""
+        from dlwidgets.compute.latent_space import probing
+
+        jobs: dict[str, Callable[..., Any]] = {
+            "place": probing.decode_at,
+            "look": probing.look_at,
+            "encodings": probing.encode_again,
+            "walk": probing.walk,
+            "chosen": probing.pictures_of,
+            "prior": probing.sample_prior,
+        }
+        if self._scene is not None:
+            then = partial(self._took, topic)
+            self._compute(jobs[topic], self._scene, *args, lane=lane, topic=topic, then=then, **kwargs)
+
+    def _ask_path(self) -> None:
+        if self.path is None:
+            self._forget("walk")
+        else:
+            self._ask("walk", *self.path, kind=self.path_kind)
+
+    def _ask_selected(self) -> None:
+        if len(self.selected) == 0:
+            self._forget("chosen")
+        else:
+            self._ask("chosen", list(self.selected[:MAX_SHOWN]))
+
+    def _forget(self, topic: str) -> None:
+        if self._found.pop(topic, None) is not None:
+            self._draw()
+
+    # What the runner answers
+
+    def _took_scene(self, scene: "Scene") -> None:
+        first, self._scene, self.result = self._scene is None, scene, scene.space
+        for topic in ("place", "look", "encodings"):
+            self._found.pop(topic, None)
+        if describe_problem(scene):
+            self._show_error(ValueError(describe_problem(scene)))
+        if first and self.z is not None:
+            self._on_z({"new": self._as_code("z", self.z)})
+        elif len(self._plane.cloud.pointer) == 2:
+            self._ask("place", tuple(self._plane.cloud.pointer))
+        if first and len(self.selected):
+            self._on_selected({"new": self.selected})
+        if self.path is not None:
+            self._ask_path()
+
+    def _took(self, topic: str, value: Any) -> None:
+        late = {
+            "walk": self.path is None,
+            "chosen": len(self.selected) == 0,
+            "look": topic == "look" and value.index != self._plane.cloud.hovered,
+        }
+        if late.get(topic):  # what it answers is no longer asked
+            return
+        self._found[topic] = value
+        if topic == "place":
+            with self._assigning():
+                self.z = value.z
+
+    # Drawing
+
+    def _render(self) -> None:
+        if self._scene is None:
+            return
+        with self._assigning():
+            self._render_scene(self._scene)
+            self._plane.manifold.opacity = self._controls.manifold.value = self.manifold
+            self._controls.contours.value = self.contours
+            self._plane.show_contours(self.contours)
+            self._controls.path.value, self._controls.kind.value = self.path is not None, self.path_kind
+            for topic, show in self._parts(self._scene).items():
+                value = self._found.get(topic)
+                if self._drawn.get(topic) is not value:
+                    self._drawn[topic] = value
+                    show(value)
+
+    def _render_scene(self, scene: "Scene") -> None:
+        if self._drawn.get("scene") is scene:
+            return
+        same_box = self._drawn.get("box") == scene.box
+        self._drawn = {"scene": scene, "box": scene.box, **dict.fromkeys(("place", "look"))}
+        self._plane.show_scene(scene, keep_range=same_box)
+        self._kl.show(scene.space.kl, None)
+        self._controls.show_scene(scene)
+        self._about.value, self._problem.value = describe_space(scene), describe_problem(scene)
+        self._adopt()  # the sliders of the remaining dimensions are made once their number is known
+
+    def _parts(self, scene: "Scene") -> dict[str, Callable[[Any], None]]:
+        plane, kl = scene.space, self._kl
+        chosen = f"{counted(len(self.selected), 'image')} selected"
+        if len(self.selected) > MAX_SHOWN:
+            chosen += f", the first {MAX_SHOWN} shown"
+
+        def show_look(look: "Look | None") -> None:
+            self._plane.show_look(look)
+            kl.show(plane.kl, None if look is None else look.kl)
+
+        def show_place(place: "Place | None") -> None:
+            if place is not None:
+                self._plane.show_place(place)
+                self._controls.typed.value = spelled(place.z)
+
+        def show_walk(walk: "Walk | None") -> None:
+            self._plane.show_path(walk, self.path)
+            show_path(self._path_strip, walk, self.path_kind)
+
+        return {
+            "look": show_look,
+            "place": show_place,
+            "walk": show_walk,
+            "encodings": lambda value: show_encodings(self._encodings_strip, value),
+            "chosen": lambda value: show_pictures(self._selection_strip, value, f"{chosen}."),
+            "prior": self._prior_pictures.show,
+        }
+
+    def _describe(self) -> str:
+        if self._scene is None:
+            return "A latent space: nothing computed yet."
+        return " ".join(part for part in (describe_space(self._scene), describe_problem(self._scene)) if part)

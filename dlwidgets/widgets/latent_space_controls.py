@@ -1,0 +1,125 @@
+"""The controls below the plane of LatentSpaceExplorer."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import ipywidgets
+
+from dlwidgets.widgets.latent_space_words import axis_names
+
+if TYPE_CHECKING:
+    from dlwidgets.compute.latent_space.scene import Scene
+
+MAX_SLIDERS = 16
+
+
+class PlaneControls:
+    """Made once; `show_scene` fits them to a space.
+
+    Attributes:
+        typed: the code of the probe, as text.
+        drag: what dragging on the plane does.
+        manifold, contours: what is drawn besides the points.
+        path, kind, prior: what is shown below.
+        view, x, y: which plane; only for more than two latent dimensions.
+        box: all of them.
+    """
+
+    def __init__(self) -> None:
+        self.typed = ipywidgets.Text(
+            description="z", placeholder="0.3, -1.2", continuous_update=False, layout={"width": "230px"}
+        )
+        self.drag = ipywidgets.ToggleButtons(
+            options=[("move", "pan"), ("lasso", "lasso"), ("brush", "brush")],
+            description="drag to",
+            style={"button_width": "56px"},
+            layout={"width": "max-content"},
+        )
+        self.manifold = ipywidgets.FloatSlider(
+            min=0.0, max=1.0, step=0.05, description="manifold", readout=False, layout={"width": "220px"}
+        )
+        self.contours = _toggle("contours", "grey: the prior N(0, I); orange: all codes together", 88)
+        self.path = _toggle("path", "pictures along a path; drag its ends, or click two places", 64)
+        self.kind = ipywidgets.Dropdown(options=["linear", "spherical"], layout={"width": "100px"})
+        self.prior = ipywidgets.Button(
+            description="samples of the prior", tooltip="decode samples of N(0, I)", layout={"width": "160px"}
+        )
+        self.view = ipywidgets.Dropdown(
+            options=[("principal components", "pca"), ("two dimensions", "plane")],
+            description="plane",
+            layout={"width": "270px"},
+        )
+        self.x = ipywidgets.Dropdown(description="x", layout={"width": "150px"})
+        self.y = ipywidgets.Dropdown(description="y", layout={"width": "150px"})
+        self._rest = ipywidgets.Box()
+        self._rest.add_class("dlw-controls")
+        self._sliders: list[ipywidgets.FloatSlider] = []
+        self._moved: Callable[[], None] | None = None
+        first = ipywidgets.Box(
+            [self.drag, self.contours, self.manifold, self.typed, self.path, self.kind, self.prior],
+        )
+        self._second = ipywidgets.Box([self.view, self.x, self.y], layout={"display": "none"})
+        for box in (first, self._second):
+            box.add_class("dlw-controls")
+        self.box = ipywidgets.VBox([first, self._second, self._rest])
+
+    def names(self) -> list[tuple[ipywidgets.Widget, str]]:
+        """What each control is called, for assistive technology."""
+        return [
+            (self.typed, "Code of the probe, numbers separated by commas"),
+            (self.drag, "What dragging does"),
+            (self.manifold, "How strongly the decoded plane shows"),
+            (self.contours, "Contours of the prior and of all codes"),
+            (self.path, "Path"),
+            (self.kind, "Kind of path"),
+            (self.prior, "Samples of the prior"),
+            (self.view, "Which plane"),
+            (self.x, "Dimension along x"),
+            (self.y, "Dimension along y"),
+        ]
+
+    def on_rest(self, handler: Callable[[], None]) -> None:
+        """Call ``handler`` when a slider of the remaining dimensions moves."""
+        self._moved = handler
+
+    @property
+    def rest(self) -> dict[int, float]:
+        """The values of the remaining dimensions that have a slider."""
+        return {dim: self._sliders[dim].value for dim in self._remaining}
+
+    def show_scene(self, scene: "Scene") -> None:
+        """Which dimensions there are, and where the plane goes through the others."""
+        num_latent = scene.space.latent_dim
+        self._remaining: list[int] = []
+        self._second.layout.display = None if num_latent > 2 else "none"
+        if num_latent <= 2:
+            return
+        options = [(f"z{i + 1}", i) for i in range(num_latent)]
+        if len(self.x.options) != num_latent:
+            self.x.options = self.y.options = options
+            self._sliders = [self._slider(i) for i in range(min(num_latent, MAX_SLIDERS))]
+        on_axes = scene.plane.projection is None
+        self.view.value = "plane" if on_axes else "pca"
+        self.x.value, self.y.value = scene.plane.dims
+        self.x.layout.display = self.y.layout.display = None if on_axes else "none"
+        if on_axes:
+            self._remaining = [i for i in range(len(self._sliders)) if f"z{i + 1}" not in axis_names(scene)]
+        for dim in self._remaining:
+            slider, (low, high) = self._sliders[dim], scene.latent_box[dim]
+            value = float(scene.plane.at[dim])
+            slider.min, slider.max = min(slider.min, low, value), max(slider.max, high, value)
+            slider.value = value
+        children = tuple(self._sliders[dim] for dim in self._remaining)
+        if self._rest.children != children:
+            self._rest.children = children
+
+    def _slider(self, dim: int) -> ipywidgets.FloatSlider:
+        slider = ipywidgets.FloatSlider(
+            value=0.0, min=-0.1, max=0.1, step=0.01, description=f"z{dim + 1}", layout={"width": "240px"}
+        )
+        slider.observe(lambda _: self._moved() if self._moved else None, "value")
+        return slider
+
+
+def _toggle(words: str, tooltip: str, width: int) -> ipywidgets.ToggleButton:
+    return ipywidgets.ToggleButton(description=words, tooltip=tooltip, layout={"width": f"{width}px"})

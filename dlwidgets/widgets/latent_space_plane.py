@@ -1,0 +1,200 @@
+"""The plane of LatentSpaceExplorer: points, contours, a path and the manifold, and the pictures beside it."""
+
+from typing import TYPE_CHECKING, Any
+
+import bqplot
+import ipywidgets
+import numpy as np
+
+from dlwidgets.marks.decoded_grid import DecodedGrid, Manifold
+from dlwidgets.marks.decoded_picture import DecodedPicture, PointLegend
+from dlwidgets.marks.point_cloud import PALETTE, PointCloud, point_figure
+from dlwidgets.widgets.arrays import to_plot
+from dlwidgets.widgets.latent_space_words import axis_names, class_names
+
+if TYPE_CHECKING:
+    from dlwidgets.compute.latent_space.probing import Look, Place, Walk
+    from dlwidgets.compute.latent_space.scene import Scene
+
+PRIOR_COLOR, DATA_COLOR, PATH_COLOR = "#808080", "#d55e00", "#cc79a7"
+
+
+class LatentPlane:
+    """Made once; each ``show_...`` assigns what has changed.
+
+    Attributes:
+        cloud: the codes of the images; its probe is what is decoded.
+        grid, manifold: the decoder's pictures over the plane.
+        prior, aggregated, posterior: outlines of the prior, of the data's codes together, and of the hovered image.
+        path, ends: a path and what it is dragged by.
+        figure, picture, legend: what is displayed.
+    """
+
+    def __init__(self, height: int = 420) -> None:
+        self.grid = DecodedGrid()
+        self.cloud = PointCloud(size=5, opacity=0.75)
+        scales = self.cloud.scales
+        self.manifold = Manifold(self.grid, scales=scales)
+        self.prior = _outline(scales, [PRIOR_COLOR], "dashed")
+        self.aggregated = _outline(scales, [DATA_COLOR], "solid")
+        self.posterior = _outline(scales, [DATA_COLOR], "dotted")
+        self.path = bqplot.Lines(
+            x=np.zeros(2), y=np.zeros(2), scales=scales, colors=[PATH_COLOR], stroke_width=3, visible=False
+        )
+        self.ends = bqplot.Scatter(
+            x=np.zeros(2),
+            y=np.zeros(2),
+            scales=scales,
+            colors=[PATH_COLOR],
+            stroke="#ffffff",
+            default_size=180,
+            enable_move=True,
+            update_on_move=True,
+            visible=False,
+        )
+        self.figure = point_figure(self.cloud, height=height)
+        self.figure.marks = [
+            self.manifold,
+            self.prior,
+            self.aggregated,
+            self.cloud,
+            self.posterior,
+            self.path,
+            self.ends,
+        ]
+        self.figure.layout.flex = "3 1 320px"
+        self.pan_zoom = self.figure.interaction
+        self.picture = DecodedPicture(self.grid, self.cloud)
+        self.legend = PointLegend(self.cloud)
+
+    def show_scene(self, scene: "Scene", keep_range: bool = False) -> None:
+        """Another space or plane; ``keep_range`` leaves panned and zoomed scales alone."""
+        space, (x_range, y_range) = scene.space, scene.box
+        if not keep_range:
+            for name, (low, high) in zip("xy", scene.box, strict=True):
+                self.cloud.scales[name].min, self.cloud.scales[name].max = low, high
+        self.cloud.set_points(to_plot(scene.points[:, 0]), to_plot(scene.points[:, 1]), space.labels)
+        if scene.grid is None:
+            self.grid.pictures = self.grid.valid = None
+        else:
+            values = scene.grid.values
+            shape = (scene.num_rows, scene.num_columns, *values.shape[1:])
+            self.grid.pictures = to_plot(values.reshape(shape))
+            valid = scene.grid.valid
+            everywhere = bool(valid.all())
+            self.grid.valid = None if everywhere else to_plot(valid.reshape(scene.num_rows, scene.num_columns))
+            self.grid.curve = scene.grid.curve
+        self.grid.box = [*x_range, *y_range]
+        names = class_names(space)
+        self.legend.classes = self.picture.classes = names
+        self.picture.axis_names = axes = axis_names(scene)
+        for axis, name in zip(self.figure.axes, [*axes, "class" if names else ""], strict=False):
+            axis.label = name
+        self.picture.exact, self.picture.exact_at = None, []
+        self.picture.looked_at = -1
+        self.picture.images = None if scene.images is None else to_plot(scene.images.values)
+        self.picture.image_curve = scene.images is not None and scene.images.curve
+        again = scene.reconstructions
+        self.picture.reconstructions = None if again is None else to_plot(again.values)
+        _draw(self.prior, scene.prior)
+        _draw(self.aggregated, scene.aggregated)
+        _draw(self.posterior, ())
+
+    def show_contours(self, shown: bool) -> None:
+        """The outlines of the prior and of the data's codes together."""
+        self.prior.visible = shown and len(self.prior.x) > 0
+        self.aggregated.visible = shown and len(self.aggregated.x) > 0
+
+    def show_place(self, place: "Place") -> None:
+        """The exact picture of a place, or that there is none."""
+        self.picture.exact = None if place.picture is None else to_plot(place.picture.values[0])
+        self.picture.exact_at = list(place.point)
+
+    def show_look(self, look: "Look | None") -> None:
+        """What the kernel knows of the hovered image; None hides its outline."""
+        if look is None:
+            self.posterior.visible = False
+            return
+        if self.picture.images is None:
+            self.picture.looked_image = to_plot(look.image.values[0])
+            self.picture.image_curve = look.image.curve
+        again = look.reconstruction
+        self.picture.looked_reconstruction = None if again is None else to_plot(again.values[0])
+        self.picture.looked_at = look.index
+        _draw(self.posterior, look.outlines)
+        self.posterior.visible = len(look.outlines) > 0
+
+    def show_path(self, walk: "Walk | None", ends: Any) -> None:
+        """A path and its ends; None hides both, and gives panning back."""
+        self.path.visible = self.ends.visible = walk is not None
+        self.figure.interaction = self.pan_zoom if walk is None else None
+        if walk is not None:
+            self.path.x, self.path.y = to_plot(walk.points[:, 0]), to_plot(walk.points[:, 1])
+            (x0, y0), (x1, y1) = ends
+            if not np.array_equal(self.ends.x, [x0, x1]) or not np.array_equal(self.ends.y, [y0, y1]):
+                self.ends.x, self.ends.y = np.array([x0, x1]), np.array([y0, y1])
+
+
+class KLBars:
+    """The KL term of each latent dimension: of all images, and of the hovered one."""
+
+    MAX_DIMENSIONS = 32
+
+    def __init__(self) -> None:
+        scales = {"x": bqplot.OrdinalScale(), "y": bqplot.LinearScale(min=0.0)}
+        self.bars = bqplot.Bars(
+            x=np.array(["z1"]),
+            y=np.zeros((2, 1)),
+            scales=scales,
+            type="grouped",
+            padding=0.25,
+            colors=[PALETTE[0], DATA_COLOR],
+            labels=["all images", "hovered"],
+            display_legend=True,
+        )
+        self.figure = bqplot.Figure(
+            marks=[self.bars],
+            axes=[
+                bqplot.Axis(scale=scales["x"], grid_lines="none"),
+                bqplot.Axis(scale=scales["y"], orientation="vertical", num_ticks=3, grid_lines="none"),
+            ],
+            title="KL of each dimension, nats",
+            fig_margin={"top": 32, "bottom": 26, "left": 40, "right": 8},
+            legend_location="top-right",
+            display_toolbar=False,
+            layout=ipywidgets.Layout(width="100%", min_width="200px", height="170px"),
+        )
+
+    def show(self, average: Any, own: Any) -> None:
+        """``average`` None: a deterministic encoder, no bars."""
+        self.figure.layout.display = "none" if average is None else None
+        if average is None:
+            return
+        values = to_plot(average)[: self.MAX_DIMENSIONS]
+        single = np.zeros_like(values) if own is None else to_plot(own)[: self.MAX_DIMENSIONS]
+        if len(self.bars.x) != len(values):
+            self.bars.x = np.array([f"z{i + 1}" for i in range(len(values))])
+        self.bars.y = np.stack([values, single])
+
+
+def _outline(scales: Any, colors: list[str], style: str) -> bqplot.Lines:
+    return bqplot.Lines(
+        x=np.zeros((0, 2)),
+        y=np.zeros((0, 2)),
+        scales=scales,
+        colors=colors,
+        line_style=style,
+        stroke_width=1.5,
+        visible=False,
+        preserve_domain={"x": True, "y": True},
+    )
+
+
+def _draw(lines: bqplot.Lines, outlines: Any) -> None:
+    closed = [to_plot(outline)[[*range(len(outline)), 0]] for outline in outlines]
+    if not closed:
+        lines.visible = False
+        lines.x = lines.y = np.zeros((0, 2))
+        return
+    lines.x = np.stack([outline[:, 0] for outline in closed])
+    lines.y = np.stack([outline[:, 1] for outline in closed])

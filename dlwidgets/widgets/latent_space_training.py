@@ -1,0 +1,213 @@
+"""A latent space that forms while its autoencoder is trained, and several of them side by side."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import traitlets
+
+from dlwidgets.widgets.base import Exhibit
+from dlwidgets.widgets.latent_space import LatentSpaceExplorer
+from dlwidgets.widgets.latent_space_words import describe_training, number
+
+if TYPE_CHECKING:
+    from dlwidgets.compute.latent_space import VAE, Snapshot
+
+BETAS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""What the slider of beta offers, besides the value that it starts with."""
+
+
+class TrainedLatentSpace(LatentSpaceExplorer):
+    """An explorer that trains its own variational autoencoder; made by `LatentSpaceExplorer.train`.
+
+    The cloud of points moves with every epoch; Stop keeps what there is. Another ``beta`` trains anew.
+
+    Args:
+        images: floats in [0, 1], (sample, *shape), a tensor or a numpy array.
+        labels: an integer or a string for each image, or None; not used in training.
+        beta: the weight of the KL term; 0 leaves it out.
+        epochs: how many times to go through the images.
+        seed: the same seed gives the same training.
+        latent_dim: how many latent dimensions.
+        held_out: images to measure on; None: a random sixth of ``images``.
+        compact: leave out the controls, for panels side by side.
+        **kwargs: as for `LatentSpaceExplorer`.
+
+    Attributes:
+        training: the `VAE` once it is trained, None until then.
+
+    Raises:
+        TypeError, ValueError: as `train_vae` and `LatentSpaceExplorer` do.
+    """
+
+    beta = traitlets.Float(1.0, min=0.0, help="The weight of the KL term.")
+
+    _trains = True
+
+    def __init__(
+        self,
+        images: Any,
+        labels: Any = None,
+        *,
+        beta: float = 1.0,
+        epochs: int = 50,
+        seed: int = 0,
+        latent_dim: int = 2,
+        held_out: Any = None,
+        compact: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        from dlwidgets.compute.latent_space.training import check_training
+
+        beta, options = check_training(
+            images, labels, beta=beta, epochs=epochs, seed=seed, latent_dim=latent_dim, held_out=held_out
+        )
+        self._compact, self._options = compact, options
+        self._snapshot: VAE | Snapshot | None = None
+        self.training: VAE | None = None
+        super().__init__(None, images, labels, **kwargs)
+        with self._assigning():
+            self.beta = beta
+        self._train()
+
+    def _build(self) -> None:
+        self._beta_choice = ipywidgets.SelectionSlider(
+            options=[(number(value), value) for value in BETAS],
+            value=1.0,
+            description="β",
+            continuous_update=False,
+            style={"description_width": "16px"},
+            layout={"width": "220px"},
+        )
+        self._train_button = ipywidgets.Button(description="Train again", layout={"width": "110px"})
+        self._state = ipywidgets.Label()
+        super()._build()
+        self._label(self._beta_choice, "Beta, the weight of the KL term")
+        self._label(self._train_button, "Train again")
+        if self._compact:
+            for hidden in (self._controls.box, self._kl.figure, self._about, self._plane.legend):
+                hidden.layout.display = "none"
+            self._plane.figure.layout.height = "260px"
+            self._plane.figure.layout.flex = "1 1 240px"
+        self._beta_choice.observe(self._react(self._unless_assigning(self._on_beta_choice)), "value")
+        self._train_button.on_click(self._react(lambda _: self._train()))
+        self.observe(self._unless_assigning(lambda _: self._train()), "beta")
+
+    def _arranged(self) -> list[ipywidgets.Widget]:
+        controls = ipywidgets.Box([self._beta_choice, self._train_button])
+        controls.add_class("dlw-controls")
+        return [controls, self._state, *super()._arranged()]
+
+    def refresh(self) -> None:
+        """Train again."""
+        self._train()
+
+    @property
+    def cloud(self) -> Any:
+        """The mark of the points."""
+        return self._plane.cloud
+
+    def share_pointer(self, others: "Sequence[TrainedLatentSpace]") -> None:
+        """Have the probe follow those of other spaces, in the browser."""
+        self._plane.picture.others = [other.cloud for other in others]
+
+    def take_legend(self) -> ipywidgets.Widget:
+        """The legend, to be shown once for several panels."""
+        self._plane.legend.layout.display = None
+        self.children = [child for child in self.children if child is not self._plane.legend]
+        return self._plane.legend
+
+    def _on_beta_choice(self, change: Any) -> None:
+        self.beta = change["new"]
+
+    def _train(self) -> None:
+        from dlwidgets.compute.latent_space import train_vae
+
+        self._found.pop("prior", None)
+        self.training = None
+        self._compute(
+            train_vae,
+            self._images,
+            self._labels_given,
+            beta=self.beta,
+            **self._options,
+            lane="long",
+            topic="training",
+            then=self._took_training,
+            published=self._took_snapshot,
+        )
+
+    def _took_snapshot(self, snapshot: "Snapshot") -> None:
+        self._snapshot, self._autoencoder = snapshot, snapshot.autoencoder
+        self._show_state()
+        self._encode(brief=True)
+
+    def _took_training(self, vae: "VAE") -> None:
+        self._snapshot = self.training = vae
+        self._autoencoder = vae.autoencoder
+        self._encode(brief=False)
+
+    def _encode(self, brief: bool) -> None:
+        from dlwidgets.compute.latent_space.scene import bind_apart
+
+        self._coder = bind_apart(self._autoencoder)
+        self._explore(brief=brief)
+
+    def _took_scene(self, scene: Any) -> None:
+        super()._took_scene(scene)
+        if self.training is not None and "prior" not in self._found:
+            self._ask("prior")
+
+    def _show_state(self) -> None:
+        self._state.value = describe_training(self.beta, self._options["epochs"], self._snapshot)
+
+    def _render(self) -> None:
+        with self._assigning():
+            if self.beta not in dict(self._beta_choice.options).values():
+                values = sorted({*BETAS, self.beta})
+                self._beta_choice.options = [(number(value), value) for value in values]
+            self._beta_choice.value = self.beta
+        self._show_state()
+        super()._render()
+
+    def _describe(self) -> str:
+        return f"{describe_training(self.beta, self._options['epochs'], self._snapshot)} {super()._describe()}"
+
+
+class LatentSpaceComparison(Exhibit):
+    """The same training with several weights of the KL term, side by side; one pointer moves on all planes.
+
+    Made by ``LatentSpaceExplorer.train(images, labels, beta=(0, 1, 4))``.
+
+    Args:
+        images, labels: as for `TrainedLatentSpace`.
+        betas: a weight of the KL term for each panel.
+        **kwargs: as for `TrainedLatentSpace`.
+
+    Attributes:
+        explorers: the panels, each a `TrainedLatentSpace`.
+    """
+
+    def __init__(self, images: Any, labels: Any = None, *, betas: Sequence[float] = (0, 1, 4), **kwargs: Any) -> None:
+        if len(betas) == 0:
+            raise ValueError("beta: expected at least one number, got none")
+        super().__init__()
+        self.explorers = tuple(TrainedLatentSpace(images, labels, beta=beta, compact=True, **kwargs) for beta in betas)
+        first = self.explorers[0]
+        for explorer in self.explorers:
+            explorer.add_class("dlw-latent-panel")
+            explorer.share_pointer([other for other in self.explorers if other is not explorer])
+            if explorer is not first:
+                self._own(ipywidgets.jslink((first.cloud, "hidden"), (explorer.cloud, "hidden")))
+        row = ipywidgets.Box(list(self.explorers))
+        row.add_class("dlw-row")
+        self._legend = first.take_legend()
+        self.children = [self._legend, row]
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return once every panel is trained and drawn; see `Exhibit.wait`."""
+        for explorer in self.explorers:
+            explorer.wait(timeout)
+
+    def _describe(self) -> str:
+        return " ".join(explorer._describe() for explorer in self.explorers)

@@ -1,0 +1,107 @@
+"""What LatentSpaceExplorer says in words."""
+
+from typing import TYPE_CHECKING, Any
+
+from dlwidgets.widgets.base import visible
+
+if TYPE_CHECKING:
+    from dlwidgets.compute.latent_space import VAE, ClassCoverage, Snapshot
+    from dlwidgets.compute.latent_space.scene import LatentSpace, Scene
+
+MAX_NAMES = 10_000
+
+
+def number(value: float) -> str:
+    """Three significant digits, with a true minus sign."""
+    return f"{value:.3g}".replace("-", "−")
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 image``, ``2,000 images``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def class_names(space: "LatentSpace") -> list[str]:
+    """A name for every class; of very many only the first."""
+    return [visible(str(name)) for name in space.classes[:MAX_NAMES]]
+
+
+def axis_names(scene: "Scene") -> list[str]:
+    """What the plane's axes are; with one latent dimension the second one means nothing."""
+    if scene.space.latent_dim == 1:
+        return ["z1"]
+    if scene.plane.projection is not None:
+        return ["PC1", "PC2"]
+    return [f"z{dim + 1}" for dim in scene.plane.dims]
+
+
+def describe_space(scene: "Scene") -> str:
+    """How many images in how many dimensions, what their posteriors are like, and what is missing."""
+    space = scene.space
+    plural = "" if space.latent_dim == 1 else "s"
+    parts = [f"{counted(len(space.images), 'image')} in {space.latent_dim} latent dimension{plural}"]
+    if space.classes:
+        parts.append(f"{len(space.classes):,} class" + ("" if len(space.classes) == 1 else "es"))
+    if space.mean_sd is not None and space.kl is not None:
+        parts.append(f"KL {number(float(space.kl.sum()))} nats")
+        parts.append(f"posterior standard deviation {number(space.mean_sd)}")
+    else:
+        parts.append("a deterministic encoder: no variances, no KL term")
+    if scene.plane.projection is not None:
+        share = scene.plane.projection.explained_share
+        parts.append(f"this plane holds {share:.0%} of the codes' variance")
+    if space.num_invalid:
+        parts.append(f"{counted(space.num_invalid, 'image')} not drawn, because the code is not finite")
+    return "; ".join(parts) + "."
+
+
+def describe_problem(scene: "Scene") -> str:
+    """Why nothing or not everything can be decoded; empty if all is well."""
+    if scene.problem:
+        return f"Nothing can be decoded: {visible(scene.problem)}"
+    if scene.grid is not None and not bool(scene.grid.valid.all()):
+        num_failed = int((~scene.grid.valid).sum())
+        return f"The decoder gives no picture at {num_failed:,} of {len(scene.grid.valid):,} places of this plane."
+    return ""
+
+
+def describe_training(beta: float, epochs: int, state: "VAE | Snapshot | None") -> str:
+    """Where a training is, in nats on the held-out images."""
+    if state is None:
+        return f"β = {number(beta)}: not trained yet."
+    if hasattr(state, "history"):
+        if len(state.history.kl) == 0:
+            return f"β = {number(beta)}: not trained, 0 epochs."
+        epoch, reconstruction, kl = epochs, float(state.history.reconstruction[-1]), float(state.history.kl[-1])
+    else:
+        epoch, reconstruction, kl = state.epoch, state.reconstruction, state.kl
+    return (
+        f"β = {number(beta)}, epoch {epoch} of {epochs}: reconstruction {reconstruction:.1f}, KL {kl:.1f}, "
+        f"ELBO {-(reconstruction + kl):.1f}".replace("-", "−")
+        + " nats on held-out images."
+    )
+
+
+def describe_coverage(coverage: "ClassCoverage | None") -> str:
+    """Which classes the prior finds."""
+    if coverage is None:
+        return "Samples of the prior N(0, I), decoded"
+    found = coverage.num_classes(0.02)
+    failed = f"; {coverage.num_failed:,} could not be decoded" if coverage.num_failed else ""
+    return (
+        f"Samples of the prior N(0, I), decoded: of {coverage.num_samples:,} of them, "
+        f"{found} of {len(coverage.classes)} classes hold 2 % or more{failed}"
+    )
+
+
+def typed_code(text: str) -> tuple[float, ...]:
+    """The numbers of a typed code, separated by commas or spaces."""
+    try:
+        return tuple(float(part) for part in text.replace("−", "-").replace(",", " ").strip("() []").split())
+    except ValueError as error:
+        raise ValueError(f"z: expected numbers such as 0.3, -1.2, got {text[:80]!r}") from error
+
+
+def spelled(code: Any) -> str:
+    """A code as a person types it."""
+    return ", ".join(number(float(value)) for value in code)

@@ -1,0 +1,191 @@
+import { DOMWidgetModel, DOMWidgetView, unpack_models } from '@jupyter-widgets/base';
+
+import { arraySerializer, NDArray } from '../arrays';
+import type { PointCloudModel } from '../marks/point_cloud_model';
+import { mismatch } from '../protocol';
+import { MODULE_NAME, MODULE_VERSION, PROTOCOL } from '../version';
+import type { DecodedGridModel } from './decoded_grid';
+import { paint, Picture, pictureOf } from './picture';
+import { describePlace, describePoint, Source } from './words';
+
+/** The name of the performance measures from a new place to its picture, and how many are kept. */
+const MEASURE = 'dlwidgets:decode';
+const MAX_MEASURES = 1000;
+
+export class DecodedPictureModel extends DOMWidgetModel {
+  override defaults() {
+    return {
+      ...super.defaults(),
+      _model_name: 'DecodedPictureModel',
+      _model_module: MODULE_NAME,
+      _model_module_version: MODULE_VERSION,
+      _view_name: 'DecodedPictureView',
+      _view_module: MODULE_NAME,
+      _view_module_version: MODULE_VERSION,
+      _protocol: PROTOCOL,
+      grid: null,
+      cloud: null,
+      others: [],
+      axis_names: ['z1', 'z2'],
+      classes: [],
+      exact: null,
+      exact_at: [],
+      images: null,
+      reconstructions: null,
+      looked_at: -1,
+      looked_image: null,
+      looked_reconstruction: null,
+      image_curve: false,
+    };
+  }
+
+  override initialize(attributes: object, options: never): void {
+    super.initialize(attributes, options);
+    this.on('change:others change:cloud', this.follow, this);
+    this.follow();
+  }
+
+  /** Moves our probe to wherever another panel's probe moves. */
+  private follow(): void {
+    this.stopListening();
+    const cloud: PointCloudModel | null = this.get('cloud');
+    for (const other of this.get('others') as PointCloudModel[]) {
+      this.listenTo(other, 'change:pointer', () => cloud?.set('pointer', other.get('pointer')));
+    }
+  }
+
+  static override serializers = {
+    ...DOMWidgetModel.serializers,
+    grid: { deserialize: unpack_models },
+    cloud: { deserialize: unpack_models },
+    others: { deserialize: unpack_models },
+    exact: arraySerializer,
+    images: arraySerializer,
+    reconstructions: arraySerializer,
+    looked_image: arraySerializer,
+    looked_reconstruction: arraySerializer,
+  };
+}
+
+interface Tile {
+  box: HTMLElement;
+  canvas: HTMLCanvasElement;
+  caption: HTMLElement;
+}
+
+/** What the decoder makes of the place under the probe and, of the point under it, the data and its reconstruction. */
+export class DecodedPictureView extends DOMWidgetView {
+  private here!: Tile;
+  private data!: Tile;
+  private again!: Tile;
+  private measures!: number;
+
+  override render(): void {
+    super.render();
+    this.measures = 0;
+    this.el.classList.add('dlw-decoded');
+    const notice = mismatch(this.model.get('_protocol'), PROTOCOL);
+    if (notice !== null) {
+      this.el.classList.add('dlw-notice');
+      this.el.textContent = notice;
+      return;
+    }
+    [this.here, this.data, this.again] = ['here', 'data', 'again'].map((name) => this.tile(name));
+    const { cloud, grid, model } = this;
+    this.listenTo(cloud, 'change:pointer', this.showHere);
+    this.listenTo(cloud, 'change:hovered change:clicked', this.showPoint);
+    this.listenTo(grid, 'change', this.showHere);
+    this.listenTo(model, 'change:exact change:exact_at change:axis_names', this.showHere);
+    this.listenTo(
+      model,
+      'change:images change:reconstructions change:looked_at change:looked_image change:looked_reconstruction change:classes',
+      this.showPoint,
+    );
+    // the colour of curves is known once the canvas is in the page
+    void this.displayed.then(() => {
+      this.showHere();
+      this.showPoint();
+    });
+  }
+
+  private get cloud(): PointCloudModel {
+    return this.model.get('cloud');
+  }
+
+  private get grid(): DecodedGridModel {
+    return this.model.get('grid');
+  }
+
+  private tile(name: string): Tile {
+    const box = document.createElement('figure');
+    box.className = `dlw-tile dlw-tile-${name}`;
+    const canvas = document.createElement('canvas');
+    canvas.setAttribute('role', 'img');
+    const caption = document.createElement('figcaption');
+    box.append(canvas, caption);
+    this.el.append(box);
+    return { box, canvas, caption };
+  }
+
+  private showHere(): void {
+    const start = performance.now();
+    const place: number[] = this.cloud.get('pointer');
+    const { picture, source } = this.pictureAt(place);
+    this.el.dataset.source = source;
+    const words = place.length === 2 ? describePlace(this.model.get('axis_names'), place, source) : 'Move over the plane.';
+    this.show(this.here, picture, this.grid.get('curve'), words);
+    if (++this.measures % MAX_MEASURES === 0) {
+      performance.clearMeasures(MEASURE);
+    }
+    performance.measure(MEASURE, { start });
+  }
+
+  private pictureAt(place: number[]): { picture: Picture | null; source: Source } {
+    if (place.length !== 2) {
+      return { picture: null, source: 'none' };
+    }
+    const at: number[] = this.model.get('exact_at');
+    if (at.length === 2 && at[0] === place[0] && at[1] === place[1]) {
+      const picture = this.single('exact');
+      return { picture, source: picture ? 'exact' : 'failed' };
+    }
+    const decoded = this.grid.decode(place[0], place[1]);
+    const source = !decoded ? 'none' : !decoded.picture ? 'failed' : decoded.inside ? 'interpolated' : 'beyond';
+    return { picture: decoded?.picture ?? null, source };
+  }
+
+  private showPoint(): void {
+    const { model, cloud } = this;
+    const [hovered, clicked]: number[] = [cloud.get('hovered'), cloud.get('clicked')];
+    const index = hovered >= 0 ? hovered : clicked;
+    const known = index >= 0 && index < cloud.cloud.length;
+    const own = known && model.get('looked_at') === index;
+    const image = !known ? null : (this.nth('images', index) ?? (own ? this.single('looked_image') : null));
+    const again = !known
+      ? null
+      : ((own ? this.single('looked_reconstruction') : null) ?? this.nth('reconstructions', index));
+    const color = known ? cloud.cloud.color?.[index] : undefined;
+    const name = color === undefined ? undefined : (model.get('classes') as string[])[color];
+    const curve: boolean = model.get('image_curve');
+    const hint = known ? describePoint(index, name) : 'Hover a point to see its picture …';
+    this.show(this.data, image, curve, hint);
+    this.show(this.again, again, this.grid.get('curve'), known ? 'its reconstruction' : '… and its reconstruction.');
+  }
+
+  private show({ box, canvas, caption }: Tile, picture: Picture | null, curve: boolean, words: string): void {
+    paint(canvas, picture, curve);
+    box.classList.toggle('dlw-tile-empty', picture === null);
+    canvas.setAttribute('aria-label', words);
+    caption.textContent = words;
+  }
+
+  private single(name: string): Picture | null {
+    const array: NDArray | null = this.model.get(name);
+    return array && pictureOf(array.data as Uint8Array, array.shape);
+  }
+
+  private nth(name: string, index: number): Picture | null {
+    const array: NDArray | null = this.model.get(name);
+    return array && index < array.shape[0] ? pictureOf(array.data as Uint8Array, array.shape.slice(1), index) : null;
+  }
+}

@@ -1,0 +1,22 @@
+import { spoken } from '../points/words';
+
+export type Source = 'exact' | 'interpolated' | 'beyond' | 'failed' | 'none';
+
+const SOURCES: { [source in Source]: string } = {
+  exact: 'decoded exactly',
+  interpolated: 'interpolated',
+  beyond: 'beyond the decoded grid: its edge is shown',
+  failed: 'the decoder gives no picture here',
+  none: '',
+};
+
+/** Where the probe is and how far to trust its picture. */
+export function describePlace(names: string[], place: number[], source: Source): string {
+  const parts = place.slice(0, names.length).map((value, i) => `${names[i]} ${spoken(value).replace('-', '−')}`);
+  return `${parts.join(', ')}: ${SOURCES[source]}`;
+}
+
+/** What to call a point's own picture. */
+export function describePoint(index: number, className: string | undefined): string {
+  return className === undefined ? `data point ${index}` : `data point ${index}, ${className}`;
+}
