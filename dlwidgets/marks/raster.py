@@ -162,7 +162,7 @@ def raster_figure(raster: Raster, *, title: str = "", height: int = 320, axes: b
     if axes:
         number()
         raster.observe(number, "image")
-    layout = ipywidgets.Layout(flex="1 1 280px", width="auto", min_width="240px", height=f"{height}px")
+    layout = ipywidgets.Layout(flex="1 1 auto", width="auto", min_width="240px", height=f"{height}px")
     return bqplot.Figure(
         marks=[raster],
         axes=around if axes else [],

@@ -23,7 +23,10 @@ export function makeFocusable(svg: SVGSVGElement): void {
   svg.classList.add('dlw-focusable');
 }
 
-/** Gives every slider handle, field and wordless button under an element this name. */
+/**
+ * Gives this name to the slider handles and fields of a control. What carries words of its own (a button, a choice)
+ * keeps them, and the group around several such gets the name.
+ */
 export function nameControl(element: Element, name: string): void {
   const handles = element.querySelectorAll('.noUi-handle');
   handles.forEach((handle, i) => {
@@ -32,9 +35,12 @@ export function nameControl(element: Element, name: string): void {
   });
   const controls = 'input, select, textarea, button, [contenteditable]';
   const fields = element.matches(controls) ? [element] : [...element.querySelectorAll(controls)];
-  fields
-    .filter((field) => !(field instanceof HTMLButtonElement && field.textContent?.trim()))
-    .forEach((field) => field.setAttribute('aria-label', name));
+  const worded = (field: Element) => (field.closest('label') ?? (field.matches('button') ? field : null))?.textContent?.trim();
+  fields.filter((field) => !worded(field)).forEach((field) => field.setAttribute('aria-label', name));
+  if (fields.filter(worded).length > 1) {
+    element.setAttribute('role', 'group');
+    element.setAttribute('aria-label', name);
+  }
 }
 
 /** Text that is read out and not seen. */

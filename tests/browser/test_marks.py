@@ -221,6 +221,9 @@ def test_errors_progress_and_names_are_text(shown):
     )
     page.wait_for_function("document.querySelector('.dlw-exhibit svg.svg-figure title').textContent === 'Map'")
     assert page.locator(".dlw-exhibit .noUi-handle").get_attribute("aria-label") == "Depth of the stack"
+    choice = "choice = ipywidgets.ToggleButtons(options=['train', 'eval']); exhibit.children += (choice,)"
+    notebook.execute(f"{choice}; exhibit._label(choice, 'Mode')")
+    page.get_by_role("group", name="Mode").get_by_role("button", name="train").wait_for()
     assert page.evaluate("window.hacked") is None
 
 
@@ -232,6 +235,17 @@ def test_a_restarted_kernel_is_noticed(shown):
         "async () => { await window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.restart() }"
     )
     banner.get_by_text("run the cell again").wait_for()
+
+
+def test_a_killed_kernel_is_noticed(shown):
+    notebook, _ = shown
+    notebook.page.evaluate(
+        """() => {
+            const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+            void kernel.requestExecute({code: 'import os; os._exit(1)'});
+        }"""
+    )
+    notebook.page.locator(".dlw-disconnected").get_by_text("run the cell again").wait_for()
 
 
 def test_another_protocol_says_which_side_to_upgrade(notebook):
