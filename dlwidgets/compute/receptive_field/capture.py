@@ -236,7 +236,17 @@ class Recorder(TorchDispatchMode):
                 ]
             real = func(*given, **tree_map(self._real, kwargs))
         result = real if self.real else func(*tree_map(_meta, args), **_meta_keywords(kwargs))
+        if op.name == "as_strided":
+            return self._restrided(args[0], result, real)
         return self._outputs(op, func, args, resolved, keywords, result, real)
+
+    def _restrided(self, base: Tensor, result: Tensor, real: Tensor | None) -> Traced:
+        """A view laid over the memory itself, whatever tensor it was asked of."""
+        root = self._root_of(base)
+        layout = tuple(result.shape), result.stride(), result.storage_offset(), result.dtype
+        made = self._wrap(root.content, layout, base.device, root)
+        made.value, made.carried = self._read(root, made), real
+        return made
 
     def _outputs(
         self, op: Operation, func: Any, args: Any, resolved: Any, keywords: Any, result: Any, real: Any
@@ -292,16 +302,16 @@ class Recorder(TorchDispatchMode):
         target = args[0]
         if not isinstance(target, Traced):
             raise Leak(f"{op.name} (of a tensor of the model)")
-        node = self._node(op.functional, op.functional_func, resolved, keywords)
         with no_dispatch():
             func(*args, **kwargs)
         if target.carried is not None:
             target.carried = func(target.carried, *tree_map(self._real, args[1:]), **tree_map(self._real, kwargs))
-        target.value, target.version, target.meta = (
-            self._output(node, tuple(target.shape), target.dtype),
-            target.root.version,
-            None,
-        )
+        target.version, target.meta = target.root.version, None
+        if op.name == "as_strided_":
+            target.value = self._read(target.root, target)
+        else:
+            node = self._node(op.functional, op.functional_func, resolved, keywords)
+            target.value = self._output(node, tuple(target.shape), target.dtype)
         return target
 
     # Values and memory
@@ -323,7 +333,7 @@ class Recorder(TorchDispatchMode):
         value.known = known_of(node, value)
         return value
 
-    def _wrap(self, value: Value, layout: Any, device: Any, root: Root | None = None) -> Traced:
+    def _wrap(self, value: Value | Tensor, layout: Any, device: Any, root: Root | None = None) -> Traced:
         return Traced(layout, device, self, root or Root(value, layout[0], tuple(layout[1])), value)
 
     def _root_of(self, tensor: Tensor, content: Value | None = None) -> Root:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .axis_maps import Taps, everything, strided
 from .graph import Node, Value
@@ -263,16 +262,10 @@ def copied(node: Node, number: int) -> Found:
     if others or max(size, math.prod(out_shape)) > LARGEST_TABLE:
         return everywhere(node, number, node.name)
     index = torch.arange(1, size + 1, dtype=torch.float64).reshape(in_shape)
-    if node.name.startswith("as_strided"):
-        index = as_in_memory(index, node)
-    result = node.func(index, *node.args[1:], **node.kwargs)
+    func = node.func or getattr(torch.ops.aten, node.name).default
+    result = func(index, *node.args[1:], **node.kwargs)
     result = result[number] if isinstance(result, (list, tuple)) else result
     return [(x, from_table(out_shape, in_shape, result.long().numpy() - 1))]
-
-
-def as_in_memory(index: Tensor, node: Node) -> Tensor:  # noqa: ARG001
-    """Indices in row-major order, the only order in which a free tensor's memory is known here."""
-    return index.contiguous()
 
 
 def from_table(out_shape: tuple[int, ...], in_shape: tuple[int, ...], table: np.ndarray) -> Link:

@@ -203,13 +203,15 @@ def interpolation(
     dtype: torch.dtype,
 ) -> AxisMap:
     """Which positions carry weight along one axis, found by interpolating each position's indicator."""
-    indicator = torch.eye(num_in, dtype=dtype).reshape(
-        1, num_in, *(num_in if a == axis else 1 for a in range(num_axes))
-    )
-    sizes = [num_out if a == axis else 1 for a in range(num_axes)]
+    # The other axes have two positions: torch's antialiased kernels go wrong where they have one.
+    along = [num_in if a == axis else 1 for a in range(num_axes)]
+    indicator = torch.eye(num_in, dtype=dtype).reshape(1, num_in, *along)
+    indicator = indicator.expand(1, num_in, *(num_in if a == axis else 2 for a in range(num_axes))).contiguous()
+    sizes = [num_out if a == axis else 2 for a in range(num_axes)]
     scales = [scale if a == axis else None for a in range(num_axes)]
-    arguments = (indicator, sizes, *([] if nearest else [corners]), *scales)
-    weights = func(*arguments).reshape(num_in, num_out).T.numpy()
+    result = func(indicator, sizes, *([] if nearest else [corners]), *scales)
+    first = tuple(slice(None) if a == axis else 0 for a in range(num_axes))
+    weights = result[(0, slice(None), *first)].T.numpy()
     reads = weights != 0
     most = max(int(reads.sum(axis=1).max()), 1)
     order = np.argsort(~reads, axis=1, kind="stable")[:, :most]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlwidgets.compute.receptive_field import Trace
-from dlwidgets.compute.receptive_field.tracing import checked_position
+from dlwidgets.compute.receptive_field.arguments import checked_position
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def place_of(net: Trace, layer: Any, output_axes: tuple[int, ...] | None) -> Pla
         ValueError: no such layer.
     """
     layer = tuple(layer) if isinstance(layer, list) else layer
-    target = net._target(layer, None, output_axes)
+    target = net.target(layer, None, output_axes)
     shape = target.value.shape
     num_channels = None if target.channel_axis is None else shape[target.channel_axis]
     index = _index_of(net, layer)
@@ -71,7 +71,7 @@ def check(name: str, value: Any, net: Trace, layer: Any, output_axes: tuple[int,
     if name == "pixel":
         return None if value is None else checked_position(name, value, input_sizes_of(net))
     if name == "channel":
-        return net._target(layer, value, output_axes).channel
+        return net.target(layer, value, output_axes).channel
     place = place_of(net, layer, output_axes)
     return middle(place.sizes) if value is None else checked_position(name, value, place.sizes)
 

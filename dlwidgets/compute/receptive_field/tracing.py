@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .arguments import checked_axes, checked_example, checked_model, checked_position, integer
 from .geometry import Geometry, Number
 from .graph import Call, Run, Value
 from .many_units import (
@@ -24,72 +23,9 @@ from .many_units import (
     units_that_see,
 )
 from .regions import Factor, NotProducts, Region, Term, full, only
+from .results import Field, Layer, LayerKey, Target, field_of
 from .running import record
 from .walk import Walk
-
-LayerKey = int | str | tuple[str, int] | None
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """One call of a module that called no other module.
-
-    ``name`` is the module's name in ``model.named_modules()``, ``call`` counts its calls from 0, ``kind`` is its class.
-    ``size``, ``jump`` (effective stride) and ``padding`` (effective start padding) have one entry per input axis; they
-    are unclipped, may be fractions behind upsampling, and are None where no such number exists.
-    """
-
-    name: str
-    call: int
-    kind: str
-    output_shape: tuple[int, ...]
-    size: tuple[Number, ...]
-    jump: tuple[Number, ...]
-    padding: tuple[Number, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Field:
-    """A set of positions: the field of a unit over the input axes, or a projection over the output axes.
-
-    ``box`` is ((start, stop), ...), None when nothing is in it; ``mask`` a bool tensor; ``count`` its number of True.
-    ``status`` is "exact", or "bound" for a superset; ``because`` names the op that made it a bound or global.
-    """
-
-    box: tuple[tuple[int, int], ...] | None
-    mask: Tensor
-    count: int
-    status: str
-    because: str
-
-
-def field_of(mask: np.ndarray, status: str, because: str) -> Field:
-    """The `Field` of a mask."""
-    count = int(mask.sum())
-    box = None
-    if count:
-        num_axes = mask.ndim
-        box = tuple(
-            (int(hits[0]), int(hits[-1]) + 1)
-            for axis in range(num_axes)
-            for hits in [np.flatnonzero(mask.any(axis=tuple(a for a in range(num_axes) if a != axis)))]
-        )
-    return Field(box, torch.from_numpy(np.array(mask, order="C")), count, status, because)
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """An output that is asked about: its value, its axes of positions, and the axis that ``channel`` counts."""
-
-    value: Value
-    axes: tuple[int, ...]
-    channel_axis: int | None
-    channel: int | None
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """How many units there are along each axis."""
-        return tuple(self.value.shape[axis] for axis in self.axes)
 
 
 class Trace:
@@ -138,10 +74,10 @@ class Trace:
         output_axes: tuple[int, ...] | None = None,
     ) -> Field:
         """The input positions that can change a unit."""
-        target = self._target(layer, channel, output_axes)
-        chosen = self._unit(unit, target)
+        target = self.target(layer, channel, output_axes)
+        chosen = checked_position("unit", unit, target.sizes)
         if reason := self._broken(target.value):
-            return field_of(np.ones(self._input_sizes, dtype=np.bool_), "bound", reason)
+            return field_of(np.ones(self.input_sizes, dtype=np.bool_), "bound", reason)
         units: list[Factor] = [only(size, index) for size, index in zip(target.sizes, chosen, strict=True)]
         found, bound, whole = self._walk.back(target.value, self._region(target, units))
         mask = self._over_axes(found)[0]
@@ -155,8 +91,8 @@ class Trace:
         output_axes: tuple[int, ...] | None = None,
     ) -> Field:
         """The units that an input position can change: the same as `field`, over the output axes."""
-        target = self._target(layer, channel, output_axes)
-        position = checked_position("pixel", pixel, self._input_sizes)
+        target = self.target(layer, channel, output_axes)
+        position = checked_position("pixel", pixel, self.input_sizes)
         if reason := self._broken(target.value):
             return field_of(np.ones(target.sizes, dtype=np.bool_), "bound", reason)
         table = self._table(target)
@@ -176,10 +112,10 @@ class Trace:
         self, layer: LayerKey = None, channel: int | None = None, output_axes: tuple[int, ...] | None = None
     ) -> np.ndarray:
         """The box of every unit: int64 (*output sizes, number of input axes, 2), start and stop; 0, 0 if it sees nothing."""
-        target = self._target(layer, channel, output_axes)
+        target = self.target(layer, channel, output_axes)
         sizes = target.sizes
         if self._broken(target.value):
-            extents = np.array([[0, size] for size in self._input_sizes], dtype=np.int64).reshape(-1, 2)
+            extents = np.array([[0, size] for size in self.input_sizes], dtype=np.int64).reshape(-1, 2)
             return np.broadcast_to(extents, (*sizes, *extents.shape)).copy()
         table = self._table(target)
         if table.terms is not None:
@@ -197,9 +133,9 @@ class Trace:
         self, layer: LayerKey = None, channel: int | None = None, output_axes: tuple[int, ...] | None = None
     ) -> Table:
         """The fields of all units of an output, with their status."""
-        target = self._target(layer, channel, output_axes)
+        target = self.target(layer, channel, output_axes)
         if reason := self._broken(target.value):
-            term = tuple((None, np.ones((1, size), dtype=np.bool_)) for size in self._input_sizes)
+            term = tuple((None, np.ones((1, size), dtype=np.bool_)) for size in self.input_sizes)
             return Table((term,), target.sizes, "bound", reason)
         return self._table(target)
 
@@ -237,7 +173,8 @@ class Trace:
         return max(map(math.prod, shapes))
 
     @property
-    def _input_sizes(self) -> tuple[int, ...]:
+    def input_sizes(self) -> tuple[int, ...]:
+        """How many positions the input has along each axis."""
         return tuple(self._run.input_shape[axis] for axis in self._axes)
 
     def _region(self, target: Target, units: list[Factor]) -> Region:
@@ -264,8 +201,9 @@ class Trace:
 
     # Arguments
 
-    def _target(self, layer: LayerKey, channel: Any, output_axes: Any) -> Target:
-        value = self._value(layer)
+    def target(self, layer: LayerKey = None, channel: Any = None, output_axes: Any = None) -> Target:
+        """The output that these arguments of `field` mean, checked."""
+        value, call = self._value(layer)
         num_dims = len(value.shape)
         if output_axes is None:
             axes = self._axes if num_dims == len(self._run.input_shape) else tuple(range(2, num_dims))
@@ -273,83 +211,45 @@ class Trace:
             axes = checked_axes("output_axes", output_axes, num_dims)
         rest = [axis for axis in range(1, num_dims) if axis not in axes]
         if channel is None:
-            return Target(value, axes, rest[0] if rest else None, None)
-        number = _integer("channel", channel)
+            return Target(value, call, axes, rest[0] if rest else None, None)
+        number = integer("channel", channel)
         if not rest:
             raise ValueError(f"channel must be None for an output of shape {value.shape} with positions on axes {axes}")
         size = value.shape[rest[0]]
         if not -size <= number < size:
             raise ValueError(f"channel must be between {-size} and {size - 1}, got {number}")
-        return Target(value, axes, rest[0], number % size)
+        return Target(value, call, axes, rest[0], number % size)
 
-    def _value(self, layer: LayerKey) -> Value:
+    def _value(self, layer: LayerKey) -> tuple[Value, tuple[str, int] | None]:
+        """The value of an output and the call that made it; None for the model's own output."""
         if layer is None:
-            return self._run.output
-        if isinstance(layer, bool):
-            raise TypeError("layer must be None, an index, a name or (name, call), got bool")
+            return self._run.output, None
+        call = self._call(layer)
+        return call.value, (call.name, call.call)
+
+    def _call(self, layer: Any) -> Call:
+        kinds = "None, an index, a name or (name, call)"
         if isinstance(layer, str):
             named = [call for call in self._run.calls if call.name == layer]
             if not named:
                 raise ValueError(f"layer {layer!r} was not called; the layers are {self._names()}")
-            return max(named, key=lambda call: call.call).value
+            return max(named, key=lambda call: call.call)
         if isinstance(layer, tuple):
             if len(layer) != 2 or not isinstance(layer[0], str):
-                raise TypeError(f"layer must be None, an index, a name or (name, call), got {layer!r}")
-            number = _integer("layer's call", layer[1])
+                raise TypeError(f"layer must be {kinds}, got {layer!r}")
+            key = layer[0], integer("layer's call", layer[1])
             for call in self._run.calls:
-                if (call.name, call.call) == (layer[0], number):
-                    return call.value
+                if (call.name, call.call) == key:
+                    return call
             raise ValueError(f"layer {layer!r} was not called; the layers are {self._names()}")
-        index = _integer("layer", layer, "None, an index, a name or (name, call)")
+        index = integer("layer", layer, kinds)
         if not -len(self._calls) <= index < len(self._calls):
             raise ValueError(f"layer must be an index below {len(self._calls)}, the number of layers, got {index}")
-        return self._calls[index].value
+        return self._calls[index]
 
     def _names(self) -> str:
         names = list(dict.fromkeys(call.name for call in self._calls))
         return ", ".join(map(repr, names[:12])) + (", ..." if len(names) > 12 else "")
-
-    def _unit(self, unit: Any, target: Target) -> tuple[int, ...]:
-        return checked_position("unit", unit, target.sizes)
-
-
-def checked_position(name: str, position: Any, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """A position with one int per axis, counted from the start."""
-    if isinstance(position, Tensor):
-        position = tuple(position.tolist()) if position.dim() == 1 else position
-    if isinstance(position, np.ndarray) and position.ndim == 1:
-        position = tuple(position.tolist())
-    if not isinstance(position, (tuple, list)):
-        raise TypeError(f"{name} must be a tuple of {len(sizes)} ints, got {type(position).__name__}")
-    numbers = [_integer(name, item, f"a tuple of {len(sizes)} ints") for item in position]
-    if len(numbers) != len(sizes):
-        raise ValueError(f"{name} must have {len(sizes)} ints, one per axis of sizes {sizes}, got {tuple(numbers)}")
-    for number, size in zip(numbers, sizes, strict=True):
-        if not -size <= number < size:
-            raise ValueError(f"{name} {tuple(numbers)} is out of range for sizes {sizes}")
-    return tuple(number % size for number, size in zip(numbers, sizes, strict=True))
-
-
-def checked_axes(name: str, axes: Any, num_dims: int) -> tuple[int, ...]:
-    """Different axes of a tensor with ``num_dims`` of them, counted from the start."""
-    if not isinstance(axes, (tuple, list)):
-        raise TypeError(f"{name} must be a tuple of ints, got {type(axes).__name__}")
-    numbers = [_integer(name, item, "a tuple of ints") for item in axes]
-    if any(not -num_dims <= number < num_dims for number in numbers):
-        raise ValueError(f"{name} {tuple(numbers)} is out of range for a tensor with {num_dims} axes")
-    found = tuple(number % num_dims for number in numbers)
-    if len(set(found)) != len(found):
-        raise ValueError(f"{name} must be different axes, got {tuple(numbers)}")
-    return found
-
-
-def _integer(name: str, item: Any, expected: str = "an int") -> int:
-    if isinstance(item, (bool, np.bool_)):
-        raise TypeError(f"{name} must be {expected}, got {type(item).__name__}")
-    try:
-        return operator.index(item)
-    except TypeError:
-        raise TypeError(f"{name} must be {expected}, got {type(item).__name__}") from None
 
 
 def trace(model: nn.Module, example: Any, axes: tuple[int, ...] | None = None) -> Trace:
@@ -358,31 +258,8 @@ def trace(model: nn.Module, example: Any, axes: tuple[int, ...] | None = None) -
     ``example`` is a tensor, a tuple of positional arguments, or a shape including the batch (a torch.Size or a tuple of
     ints). ``axes`` are the axes of the first input that are positions; default all after batch and channel.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    arguments = _arguments(model, example)
+    checked_model(model)
+    arguments = checked_example(model, example)
     first = next(item for item in arguments if isinstance(item, Tensor))
     chosen = tuple(range(2, first.dim())) if axes is None else checked_axes("axes", axes, first.dim())
     return Trace(record(model, arguments), chosen)
-
-
-def _arguments(model: nn.Module, example: Any) -> tuple[Any, ...]:
-    if isinstance(example, Tensor):
-        return (example,)
-    if isinstance(example, torch.Size) or (
-        isinstance(example, tuple) and example and all(type(item) is int for item in example)
-    ):
-        if any(size < 0 for size in example):
-            raise ValueError(f"example must be a shape without negative sizes, got {tuple(example)}")
-        parameters = [item for item in model.parameters() if item.is_floating_point()]
-        dtype = parameters[0].dtype if parameters else torch.get_default_dtype()
-        device = parameters[0].device if parameters else torch.device("cpu")
-        return (torch.zeros(tuple(example), dtype=dtype, device=device),)
-    if isinstance(example, tuple):
-        if not any(isinstance(item, Tensor) for item in example):
-            raise ValueError("example must hold a tensor, got a tuple without one")
-        return example
-    raise TypeError(
-        "example must be a tensor, a tuple of positional arguments or a shape including the batch, "
-        f"got {type(example).__name__}"
-    )
