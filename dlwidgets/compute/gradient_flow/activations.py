@@ -30,9 +30,8 @@ def tensors_in(output: Any, depth: int = 4) -> list[Tensor]:
 
 def _search(output: Any, depth: int, found: dict[int, Tensor]) -> None:
     if isinstance(output, Tensor):
-        plain = _plain(output)
-        if plain is not None:
-            found[id(output)] = plain
+        if _readable(output):
+            found[id(output)] = output
     elif depth == 0:
         return
     elif isinstance(output, Mapping):
@@ -46,17 +45,15 @@ def _search(output: Any, depth: int, found: dict[int, Tensor]) -> None:
             _search(getattr(output, entry.name, None), depth - 1, found)
 
 
-def _plain(x: Tensor) -> Tensor | None:
-    """``x`` as a torch.Tensor whose values can be read, None where it has none for us (integers, fake, wrapped)."""
-    if not (x.is_floating_point() or x.is_complex()) or x.layout != torch.strided or x.device.type == "meta":
-        return None
-    kind = type(x)
-    if kind is Tensor or kind is torch.nn.Parameter:
-        return None if torch._C._functorch.is_functorch_wrapped_tensor(x) else x
-    if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
-        return None
-    with torch._C.DisableTorchFunctionSubclass():
-        return x.as_subclass(Tensor)
+def _readable(x: Tensor) -> bool:
+    """Whether the values of ``x`` can be read: not integers, not sparse, and neither fake nor wrapped by a transform."""
+    return (
+        (x.is_floating_point() or x.is_complex())
+        and x.layout == torch.strided
+        and x.device.type != "meta"
+        and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+    )
 
 
 class Block:
@@ -118,11 +115,10 @@ class Activations:
         block = self._blocks.get(key)
         if block is None:
             block = self._blocks[key] = Block(x, axis, rule)
-        owners = block.owners
-        if len(owners) == len(block.views) or position in owners:
+        if len(block.owners) == len(block.views) or position in block.owners:
             self._sum_up(block)
-        block.views[len(owners)].copy_(x)
-        owners.append(position)
+        block.views[len(block.owners)].copy_(x)
+        block.owners.append(position)
 
     def add_input(self, position: int, rule: Saturation, x: Tensor) -> None:
         """Count the saturated elements of a module that is judged by its input ``x`` (detached)."""
@@ -132,7 +128,7 @@ class Activations:
         count = torch.zeros((), dtype=torch.float64 if x.device.type != "mps" else torch.float32, device=x.device)
         for part in x.reshape(-1).split(BLOCK):
             wide = part if part.dtype == torch.float64 else part.float()
-            count += rule.mark(wide).sum()
+            count += rule.mark(wide, torch.empty_like(wide)).sum()
 
         def use(host: np.ndarray) -> None:
             moments.grow(position + 1)

@@ -116,6 +116,8 @@ class Passes:
                 if self._outside:
                     self.activations.flush()
                     self._outside = False
+                if self._sites.refresh():
+                    self.activations.lively.clear()
                 self._begins()
                 if self.sample is None:
                     return
@@ -153,7 +155,11 @@ class Passes:
             if torch._C._current_graph_task_id() != -1:
                 self._recomputed(site, output)
             elif self._watching(module):
-                self._called(site, args, output)
+                if type(output) is Tensor:
+                    self._called(site, args, output)
+                else:
+                    with observe.isolated():  # there may be tensors of somebody's own class among them
+                        self._called(site, args, output)
         elif id(module) not in self._sites.known and self._depth and self._training:
             self._replaced(module, args, output)
         if module is self._model and torch._C._current_graph_task_id() == -1:
@@ -196,7 +202,7 @@ class Passes:
             if x.requires_grad:
                 node, _ = self._hook(position, x)
                 nodes.append(node)
-            if sample.kept and x.layout == torch.strided:
+            if sample.kept:
                 self.activations.add(position, site, x.detach())
         if nodes:
             if site.parameters or self._shared:
@@ -215,7 +221,7 @@ class Passes:
 
     def _hook(self, position: int, x: Tensor) -> tuple[Any, Arrival]:
         node = observe.graph_node(x)
-        arrival = Arrival(self._deliver, position, self._number, x, node)
+        arrival = Arrival(self._deliver, position, self._number, x)
         self._handles.append(observe.on_gradient(node, arrival))
         if x._is_view():
             other = arrival.through_base(x)
@@ -241,7 +247,7 @@ class Passes:
             self._resolve()
         if self._backward is not None:
             self._backward()
-        sample.arrived(arrival.position, gradient, arrival.in_place)
+        sample.arrived(arrival.position, gradient)
 
     def _contributed(self, key: tuple[int, int], gradient: Tensor) -> None:
         if self.sample is not None:

@@ -9,19 +9,15 @@ import torch
 from torch import Tensor
 
 from .. import observe
+from .norms import Norms
 from .shares import Graph, Key
-from .statistics import Floats, Moments, Transfer, norms
-
-#: Gradients that wait for the norm they are due, in elements, before they are looked at together.
-WAITING = 1 << 19
-#: A gradient with more elements does not wait.
-LARGE = 1 << 16
+from .statistics import Floats, Moments, Transfer, dense
 
 
 class Sample:
     """Gathers the activations, gradients and weights of one step."""
 
-    def __init__(self, step: int, kept: bool) -> None:
+    def __init__(self, step: int, kept: bool, norms: Norms) -> None:
         self.step = step
         self.kept = kept  # False where only hooks for the next step are wanted
         self.transfer = Transfer()
@@ -39,10 +35,7 @@ class Sample:
         self.lost: Floats = np.zeros(0)
         self.updatable: set[int] = set()  # those that an optimizer with a rate stepped
         self.earlier: list[Sample] = []  # finished ones that turned out to be parts of this step
-        self._targets: list[tuple[dict[Any, float], Any]] = []
-        self._waiting: list[Tensor] = []
-        self._versions: list[int] = []
-        self._size = 0
+        self._norms = norms
         self._sums: dict[tuple[Key, int], Tensor] = {}
 
     def restart(self) -> None:
@@ -50,58 +43,55 @@ class Sample:
         # new containers: results still on their way from a device go to the old ones
         self.forwards, self.gradient, self.contribution, self.graph = [], {}, {}, Graph()
         self.backward_seen = False
-        self._targets, self._waiting, self._versions, self._size, self._sums = [], [], [], 0, {}
+        self._sums = {}
+        self._norms.drop()
 
-    def arrived(self, position: int, gradient: Tensor, in_place: bool) -> None:
-        """The gradient at the output of ``position``; ``in_place``: whoever gets it next may overwrite it."""
+    def arrived(self, position: int, gradient: Tensor) -> None:
+        """The gradient at the output of ``position``."""
         self.backward_seen = True
-        self._take(self.gradient, position, gradient, in_place)
+        if type(gradient) is Tensor and gradient.layout == torch.strided:
+            self._norms.take(position, gradient, self._into(self.gradient), self.transfer)
 
     def contributed(self, key: Key, gradient: Tensor) -> None:
         """What one call contributes to the gradient of a shared parameter, or a part of it."""
+        if type(gradient) is not Tensor or gradient.layout != torch.strided:
+            return
         if self.graph.uses.get(key, 1) == 1:
-            self._take(self.contribution, key, gradient, False)
+            self._norms.take(key, gradient, self._into(self.contribution), self.transfer)
             return
         pass_key = key, torch._C._current_graph_task_id()
         known = self._sums.get(pass_key)
         gradient = gradient.detach()
         self._sums[pass_key] = gradient.clone() if known is None else known.add_(gradient)
 
-    def _take(self, into: dict[Any, float], key: Any, gradient: Tensor, now: bool) -> None:
-        if type(gradient) is not Tensor or gradient.layout != torch.strided:
-            return
-        if gradient.requires_grad:
-            gradient = gradient.detach()
-        self._targets.append((into, key))
-        self._waiting.append(gradient)
-        self._versions.append(gradient._version)
-        self._size += gradient.numel()
-        if now or self._size > WAITING or gradient.numel() > LARGE:
-            self.look()
+    @staticmethod
+    def _into(table: dict[Any, float]) -> Callable[[Any, float], None]:
+        def add(key: Any, norm: float) -> None:
+            before = table.get(key)
+            table[key] = norm if before is None else math.hypot(before, norm)
+
+        return add
+
+    def parameter_gradients(self, at: list[int]) -> None:
+        """Take the norms of the gradients of some parameters, nan where there is none."""
+        found = [i for i in at if self.parameters[i].grad is not None]
+        into = self.parameter_gradient
+        into[at] = np.nan
+        if found:
+            gradients = [dense(self.parameters[i].grad.detach()) for i in found]
+            keys = [("gradient", id(self.parameters[i])) for i in found]
+
+            def place(norms: Floats) -> None:
+                into[found] = norms
+
+            self._norms.of(keys, gradients, self.transfer, place)
 
     def look(self) -> None:
-        """Take the norms of the gradients that wait."""
+        """Finish the norms that wait."""
         for (key, _), total in self._sums.items():
-            self._targets.append((self.contribution, key))
-            self._waiting.append(total)
-            self._versions.append(total._version)
+            self._norms.take(key, total, self._into(self.contribution), self.transfer)
         self._sums.clear()
-        if not self._waiting:
-            return
-        targets, waiting, versions = self._targets, self._waiting, self._versions
-        self._targets, self._waiting, self._versions, self._size = [], [], [], 0
-        if any(x._version != version for x, version in zip(waiting, versions, strict=True)):
-            # somebody wrote into one in the meantime: what it was is not known
-            kept = [i for i, x in enumerate(waiting) if x._version == versions[i]]
-            targets, waiting = [targets[i] for i in kept], [waiting[i] for i in kept]
-
-        def place(found: Floats) -> None:
-            for (into, key), norm in zip(targets, found.tolist(), strict=True):
-                before = into.get(key)
-                into[key] = norm if before is None else math.hypot(before, norm)
-
-        with torch.no_grad():
-            norms(waiting, self.transfer, place)
+        self._norms.flush()
 
     def take_parameters(self, parameters: list[tuple[int, Any]]) -> None:
         """The (column, parameter) pairs whose weights and gradients belong to this step."""
@@ -168,13 +158,12 @@ class Arrival:
     that the node is somebody's own Python function, which might write into the gradient.
     """
 
-    __slots__ = ("_alias", "_deliver", "_slot", "_task", "_version", "forward", "in_place", "position")
+    __slots__ = ("_alias", "_deliver", "_slot", "_task", "_version", "forward", "position")
 
     def __init__(
-        self, deliver: Callable[["Arrival", Tensor], None], position: int, forward: int, output: Tensor, node: Any
+        self, deliver: Callable[["Arrival", Tensor], None], position: int, forward: int, output: Tensor
     ) -> None:
         self.position, self.forward = position, forward
-        self.in_place = isinstance(node, torch.autograd.function.BackwardCFunction)
         self._deliver = deliver
         self._slot = output.output_nr
         self._task = -1

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 #: The share of its largest value below which a derivative counts as none.
 SMALL = 0.01
 
-Mark = Callable[[Tensor], Tensor]
+#: Writes 1.0 where its first argument is saturated, else 0.0, into the second, which is alike.
+Mark = Callable[[Tensor, Tensor], Tensor]
+Derivative = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Saturation:
-    """How to mark the saturated elements of one module: ``mark(x)`` gives 1.0 where x is saturated, else 0.0.
+    """How to mark the saturated elements of one module: ``mark(x, out)`` writes 1.0 where x is saturated, else 0.0.
 
     ``key`` is equal for modules with equal rules; ``of_input`` says that x is the module's input, not its output;
     ``resting`` that the function is flat by design on one side (rectifiers), where a large fraction is no fault.
@@ -36,34 +38,39 @@ class Saturation:
         return self.mark is _zero
 
 
+def _zero(x: Tensor, out: Tensor) -> Tensor:
+    return torch.eq(x, 0, out=out)
+
+
+def _never(x: Tensor, out: Tensor) -> Tensor:
+    del x
+    return out.zero_()
+
+
 def _outside(middle: float, half: float) -> Mark:
     """|x - middle| >= half."""
     if middle == 0.0:
-        return lambda x: x.abs().ge_(half)
-    return lambda x: (x - middle).abs_().ge_(half)
-
-
-def _zero(x: Tensor) -> Tensor:
-    return x.clone().eq_(0)
-
-
-def _between(low: float, high: float) -> Mark:
-    """low < x < high."""
-    return lambda x: x.clone().gt_(low).mul_(x.clone().lt_(high))
+        return lambda x, out: torch.abs(x, out=out).ge_(half)
+    return lambda x, out: torch.sub(x, middle, out=out).abs_().ge_(half)
 
 
 def _at_most(limit: float) -> Mark:
-    return lambda x: x.clone().le_(limit)
+    return lambda x, out: torch.le(x, limit, out=out)
 
 
 def _at_least(limit: float) -> Mark:
-    return lambda x: x.clone().ge_(limit)
+    return lambda x, out: torch.ge(x, limit, out=out)
 
 
-def _flat(derivative: Mark, largest: float) -> Mark:
+def _within(half: float) -> Mark:
+    """|x| < half."""
+    return lambda x, out: torch.abs(x, out=out).lt_(half)
+
+
+def _flat(derivative: Derivative, largest: float) -> Mark:
     """|derivative(x)| < 1 % of its largest value."""
     limit = SMALL * largest
-    return lambda x: derivative(x).abs_().lt_(limit)
+    return lambda x, out: torch.abs(derivative(x), out=out).lt_(limit)
 
 
 def _gelu(x: Tensor) -> Tensor:
@@ -129,10 +136,10 @@ def _celu(module: nn.Module) -> Saturation:
 
 def _leaky(module: nn.Module) -> Saturation:
     slope = abs(float(module.negative_slope))  # type: ignore[arg-type]
-    if slope >= SMALL * max(1.0, slope):
-        return _output(lambda x: x.new_zeros(x.shape), "never")
-    flat_below = _at_most(0.0) if float(module.negative_slope) >= 0 else (lambda x: x.new_zeros(x.shape))  # type: ignore[arg-type]
-    return _output(flat_below, "leaky", slope, resting=True)
+    # With a slope that small the output tells the sides apart, if it keeps the sign.
+    if slope >= SMALL or float(module.negative_slope) < 0:  # type: ignore[arg-type]
+        return _output(_never, "never")
+    return _output(_at_most(0.0), "leaky", resting=True)
 
 
 def _hardtanh(module: nn.Module) -> Saturation:
@@ -158,7 +165,7 @@ def _gelu_rule(module: nn.Module) -> Saturation:
     return Saturation(("gelu",), _flat(_gelu, _LARGEST_GELU), of_input=True, resting=True)
 
 
-def _input(name: str, derivative: Mark, largest: float) -> Callable[[nn.Module], Saturation]:
+def _input(name: str, derivative: Derivative, largest: float) -> Callable[[nn.Module], Saturation]:
     rule = Saturation((name,), _flat(derivative, largest), of_input=True, resting=True)
     return lambda _: rule
 
@@ -189,7 +196,7 @@ _RULES: dict[type[nn.Module], Callable[[nn.Module], Saturation]] = {
     # (1 - |s|)^2 < 1 %
     nn.Softsign: _fixed("softsign", _outside(0.0, 1 - math.sqrt(SMALL))),
     # the derivative tanh(x)^2 is small around zero
-    nn.Tanhshrink: _fixed("tanhshrink", _between(-_SHRINK, _SHRINK), resting=True),
+    nn.Tanhshrink: _fixed("tanhshrink", _within(_SHRINK), resting=True),
     nn.Softshrink: _fixed("shrink", _zero, resting=True),
     nn.Hardshrink: _fixed("shrink", _zero, resting=True),
     nn.Threshold: _threshold,

@@ -26,11 +26,14 @@ def exact_norm(x: Tensor) -> float:
     """The L2 norm of all elements of ``x`` in float64, scaled by the largest so that no square is lost."""
     if x.numel() == 0:
         return 0.0
-    magnitude = x.detach().abs().to(torch.float64)
-    largest = float(magnitude.max())
+    x = x.detach()
+    if x.is_complex():
+        x = torch.view_as_real(x)
+    low, high = x.aminmax()
+    largest = float(torch.maximum(-low, high))
     if largest == 0.0 or not np.isfinite(largest):
         return largest
-    return float(torch.linalg.vector_norm(magnitude / largest)) * largest
+    return float(torch.linalg.vector_norm(x.to(torch.float64) / largest)) * largest
 
 
 def dense(x: Tensor) -> Tensor:
@@ -76,46 +79,18 @@ def wide(x: Tensor) -> Tensor:
     return x.to("cpu" if x.device.type == "mps" else x.device, torch.float64)
 
 
-def norms(tensors: list[Tensor], transfer: Transfer, use: Callable[[Floats], None]) -> None:
-    """Hand the L2 norms of tensors to ``use`` in float64, right for every magnitude."""
-    kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
-    for i, x in enumerate(tensors):
-        kinds.setdefault((x.dtype, x.device), []).append(i)
-    found = np.zeros(len(tensors))
-    left = len(kinds)
-    for (dtype, device), members in kinds.items():
-        some = [tensors[i] for i in members] if len(kinds) > 1 else tensors
-
-        def place(values: Floats, members: list[int] = members) -> None:
-            nonlocal left
-            found[members] = values
-            left -= 1
-            if left == 0:
-                use(found)
-
-        if on_host(device):
-            place(_host_norms(some, dtype))
-        else:
-            transfer.read(torch.stack([torch.linalg.vector_norm(wide(x)) for x in some]), place)
-
-
-def _host_norms(tensors: list[Tensor], dtype: torch.dtype) -> Floats:
-    if dtype in (torch.float16, torch.bfloat16):
-        tensors = [x.float() for x in tensors]
-    found = torch.stack(torch._foreach_norm(tensors, 2)).to(torch.float64).numpy()
-    for i in np.flatnonzero(~((found > SAFE[0]) & (found < SAFE[1]))):
-        found[i] = exact_norm(tensors[i])
-    return found
-
-
 def row_norms(rows: Tensor, transfer: Transfer, use: Callable[[Floats], None]) -> None:
     """Hand the L2 norm of each row of a matrix to ``use`` in float64, right for every magnitude."""
     if not on_host(rows.device):
         transfer.read(torch.linalg.vector_norm(wide(rows), dim=1), use)
         return
     found = torch.linalg.vector_norm(rows, dim=1).to(torch.float64).numpy()
-    for i in np.flatnonzero(~((found > SAFE[0]) & (found < SAFE[1]))):
-        found[i] = exact_norm(rows[i])
+    unsafe = np.flatnonzero(~((found > SAFE[0]) & (found < SAFE[1])))
+    if len(unsafe):
+        chosen = rows if len(unsafe) == len(rows) else rows[torch.from_numpy(unsafe)]
+        zero = ((chosen.amax(1) == 0) & (chosen.amin(1) == 0)).tolist() if rows.shape[1] else [True] * len(unsafe)
+        for i, nothing in zip(unsafe, zero, strict=True):
+            found[i] = 0.0 if nothing else exact_norm(rows[i])
     use(found)
 
 
@@ -207,7 +182,7 @@ def row_facts(
     else:
         facts.append(spare.sum(1))
     if saturation is not None and not saturation.is_zero:
-        facts.append(saturation.mark(flat).sum(1))
+        facts.append(saturation.mark(flat, spare).sum(1))
     num_facts = len(facts)
     if units:
         facts.append(unit_zeros.view(-1))

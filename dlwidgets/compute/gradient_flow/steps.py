@@ -15,11 +15,12 @@ from torch import nn
 
 from .. import observe
 from .history import History
+from .norms import Norms
 from .passes import Passes, ordinary
 from .rhythm import Rhythm, dispatch_cost
 from .sample import Sample
 from .sites import Sites, materialised
-from .weights import Weights, gradient_norms
+from .weights import Weights
 
 #: Forwards after backwards without any update, before a loop is taken for one that has no optimizer.
 PATIENCE = 64
@@ -47,6 +48,7 @@ class Steps:
         self._quiet: list[observe.Handle] = []
         self._nodes: list[Any] = []  # of the graph, held so that a hook on them lasts
         self._sample: Sample | None = None
+        self._norms = Norms()
         self._graded: set[int] = set()  # parameters whose gradient the sample has
         self._stepping_now: list[torch.optim.Optimizer] = []  # optimizers in the middle of their step, the outer first
         self._fed: list[Any] = []  # parameters to which gradients came in the last sample
@@ -98,6 +100,7 @@ class Steps:
         observe.remove(self._quiet)
         self._passes.release()
         self._weights.forget()
+        self._norms.forget()
         self._sites.forget()
         self._provisional = []
 
@@ -110,11 +113,14 @@ class Steps:
         """``run`` as a hook: its time is noted, and if it fails the meter lets go of the model instead of harming
         training.
         """
-        clock, spend = self.rhythm.clock, self.rhythm.spend
+        clock, spend, modes_active = self.rhythm.clock, self.rhythm.spend, observe.modes_active
 
         def guarded(*args: Any) -> Any:
             began = clock()
             try:
+                if modes_active():
+                    with observe.isolated():
+                        return run(*args)
                 return run(*args)
             except Exception as error:
                 self._fail(error)
@@ -137,8 +143,7 @@ class Steps:
     def _open(self, kept: bool = True) -> None:
         """Attach what a sampled step needs. Not ``kept``: only for the sake of the next sample."""
         self.rhythm.begin_sample()
-        if self._sites.refresh():
-            self._passes.activations.lively.clear()
+        self._sites.refresh()
         if self._sample is None:
             self._detach()
             self._eagerly.start()
@@ -148,7 +153,7 @@ class Steps:
                 observe.before_step(self._guard(self._stepping)),
                 observe.after_step(self._guard(self._stepped)),
             ]
-        self._sample = Sample(self.step, kept)
+        self._sample = Sample(self.step, kept, self._norms)
         self._graded, self._tasks, self._stepping_now = set(), set(), []
         self._passes.open(self._sample, None if self._ending == "optimizer" else self._backward_arrives)
 
@@ -198,7 +203,7 @@ class Steps:
         self._passes.close()
         if sample.parameters:
             left = [i for i in range(len(sample.parameters)) if i not in self._graded]
-            gradient_norms(sample.parameters, left, sample.transfer, sample.parameter_gradient)
+            sample.parameter_gradients(left)
             self._weights.after(sample.transfer, sample.change)
         sample.finish(self._weights.unchanged, everything=self._ending != "optimizer")
         self._fed = sample.fed()
@@ -210,7 +215,7 @@ class Steps:
     def _look_at_weights(self) -> None:
         """Copy the weights at the beginning of what may change them."""
         sample = self._sample
-        if sample is None or not sample.kept or sample.parameters:
+        if sample is None or not sample.kept or (sample.parameters and self._weights.complete):
             return
         sample.take_parameters([(self.history.parameter(name), p) for name, p in self._sites.parameters.items()])
         self._weights.before(sample.parameters, sample.transfer, sample.weight)
@@ -274,7 +279,7 @@ class Steps:
                     if moves:
                         sample.updatable.add(i)
         self._graded.update(at)
-        gradient_norms(sample.parameters, at, sample.transfer, sample.parameter_gradient)
+        sample.parameter_gradients(at)
 
     def _stepped(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         """After any optimizer's step, in a sampled step."""
@@ -362,7 +367,7 @@ class Steps:
         self._look_at_weights()
         everything = list(range(len(sample.parameters)))
         self._graded.update(everything)
-        gradient_norms(sample.parameters, everything, sample.transfer, sample.parameter_gradient)
+        sample.parameter_gradients(everything)
 
     def _await_backward(self) -> None:
         """Between samples: wait for the next backward pass to reach one of a few parameters."""

@@ -1,5 +1,6 @@
 """The parameters in one step: their norms, their gradients, and what the optimizer really did to them."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .sites import materialised
-from .statistics import Floats, Transfer, dense, norms, row_norms
+from .statistics import Floats, Transfer, row_norms
 
 #: The elements of a large parameter are summed in rows of this length, and the rows in float64.
 ROW = 1 << 15
@@ -36,6 +37,7 @@ class Weights:
     """Copies the parameters at the beginning of a sampled step and compares them at its end."""
 
     def __init__(self) -> None:
+        self.complete = True  # False while some parameters of lazy modules have no values yet
         self._batches: list[Batch] = []
         self._key: list[tuple[int, torch.dtype, torch.device]] = []
 
@@ -68,17 +70,10 @@ class Weights:
             for row, (at, parameter) in enumerate(zip(batch.at, batch.parameters, strict=True)):
                 if not gradient[at] > 0:
                     continue
-                if ratio[at] > SUSPECT * eps:
-                    share[at] = 0.0
-                    continue
-                still = batch.rows[row] == 0
-                grad = parameter.grad
-                if grad is not None and grad.layout == torch.strided and grad.shape == parameter.shape:
-                    moved = grad.detach().reshape(-1) != 0
-                    asked = int(moved.sum())
-                    share[at] = float((still & moved).sum()) / asked if asked else np.nan
+                if ratio[at] == 0.0 or ratio[at] > SUSPECT * eps:
+                    share[at] = float(ratio[at] == 0.0)
                 else:
-                    share[at] = float(still.double().mean())
+                    share[at] = _lost(batch.rows[row], parameter)
         return share
 
     def release(self) -> None:
@@ -95,6 +90,7 @@ class Weights:
         if key == self._key and self._batches:
             return
         self._key, self._batches = key, []
+        self.complete = all(materialised(p) for p in parameters)
         kinds: dict[tuple[int, torch.dtype, torch.device], list[int]] = {}
         for at, p in enumerate(parameters):
             if (
@@ -135,16 +131,12 @@ class Weights:
             row_norms(piece, transfer, combine)
 
 
-def gradient_norms(parameters: list[Any], at: list[int], transfer: Transfer, into: Floats) -> None:
-    """Fill ``into[i]`` with the L2 norm of the gradient of ``parameters[i]`` for each i in ``at``, nan where there is
-    none.
-    """
-    found = [(i, dense(parameters[i].grad.detach())) for i in at if parameters[i].grad is not None]
-    into[at] = np.nan
-    if found:
-        indices = np.array([i for i, _ in found])
-
-        def place(values: Floats) -> None:
-            into[indices] = values
-
-        norms([g for _, g in found], transfer, place)
+def _lost(change: Tensor, parameter: Any) -> float:
+    """The share of the elements with a gradient whose ``change`` is zero; of all elements where the gradient is gone."""
+    still = change == 0
+    gradient = parameter.grad
+    if gradient is None or gradient.layout != torch.strided or gradient.shape != parameter.shape:
+        return float(still.sum()) / still.numel()
+    asked = gradient.detach().reshape(-1) != 0
+    number = int(asked.sum())
+    return float(still.logical_and_(asked).sum()) / number if number else math.nan
