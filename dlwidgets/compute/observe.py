@@ -240,14 +240,21 @@ def attributes_kept(model: nn.Module) -> Iterator[None]:
     The light sibling of `undisturbed`, for code that never writes into a tensor of the model.
     """
     parts = [(vars(part), dict(vars(part))) for part in model.modules()]
-    tables = [(value, value.copy()) for _, saved in parts for value in saved.values() if isinstance(value, dict)]
+    # Most are empty: copying those would take longer than everything else here.
+    tables = [
+        (value, value.copy() if value else None)
+        for _, saved in parts
+        for value in saved.values()
+        if isinstance(value, dict)
+    ]
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one is meant)
     try:
         yield
     finally:
         for table, copy in tables:
-            table.clear()
-            table.update(copy)
+            if table or copy:
+                table.clear()
+                table.update(copy or {})
         for attributes, saved in parts:
             attributes.clear()
             attributes.update(saved)

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map
 from .constants import known_of
 from .graph import Node, Value
 from .operations import Operation, operation
-from .shapes import quick_layout
+from .shapes import quick_layouts
 
 
 class Leak(Exception):
@@ -222,10 +222,12 @@ class Recorder(TorchDispatchMode):
         if op.writes:
             return self._free_write(op, func, args, kwargs, resolved, keywords)
         if not self.real:
-            layout = quick_layout(op, args, kwargs)
-            if layout is not None:
+            layouts = quick_layouts(op, args, kwargs)
+            if layouts is not None:
                 node = self._node(op.name, func, resolved, keywords)
-                return self._wrap(self._output(node, layout[0], layout[3]), layout, _device(args))
+                device = _device(args)
+                made = [self._wrap(self._output(node, item[0], item[3]), item, device) for item in layouts]
+                return made[0] if len(made) == 1 else tuple(made)
         real = None
         if self.real:
             given = tree_map(self._real, args)

@@ -245,6 +245,8 @@ def _sum(node: Node, value: Value) -> Known | None:
     """An infinity swallows anything finite."""
     first, second = node.args[:2]
     known = _pointwise(node, value) if all(item.known is not None for item in node.inputs) else None
+    if _infinite(first) is None and _infinite(second) is None:
+        return known
     infinite = torch.zeros(value.shape, dtype=torch.bool)
     values = torch.zeros(value.shape, dtype=value.dtype)
     for item, other in ((first, second), (second, first)):
@@ -254,8 +256,6 @@ def _sum(node: Node, value: Value) -> Known | None:
             infinite = infinite | here
             sign = -1 if (node.name == "sub" and item is second) or (node.name == "rsub" and item is first) else 1
             values = torch.where(here, numbers(item) * sign, values)
-    if not infinite.any():
-        return known
     if known is None:
         return Known(infinite, values)
     return Known(known.mask | infinite, torch.where(infinite, values, known.values))
@@ -264,6 +264,8 @@ def _sum(node: Node, value: Value) -> Known | None:
 def _infinite(item: Any) -> Tensor | None:
     if isinstance(item, (int, float)):
         item = torch.tensor(item)
+    if isinstance(item, Value) and item.known is None:
+        return None
     found = certainty(item) & torch.isinf(numbers(item)) if isinstance(item, (Value, Tensor)) else None
     return found if found is not None and found.any() else None
 

@@ -21,8 +21,15 @@ UNARY = {
 BINARY = {"add", "sub", "mul", "div", "maximum", "minimum"}
 
 
-def quick_layout(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Layout | None:
-    """Shape, strides, offset and dtype of the result of an ordinary call, None if it is not one."""
+def quick_layouts(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Layout, ...] | None:
+    """Shape, strides, offset and dtype of the results of an ordinary call, None if it is not one."""
+    if op.name == "native_batch_norm":
+        return None if kwargs else _batch_norm(*args)
+    layout = _quick_layout(op, args, kwargs)
+    return None if layout is None else (layout,)
+
+
+def _quick_layout(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Layout | None:
     first = args[0] if args else None
     if kwargs or not isinstance(first, Tensor) or not first.dtype.is_floating_point:
         return None
@@ -53,6 +60,18 @@ def contiguous(shape: tuple[int, ...], dtype: torch.dtype) -> Layout:
         strides.append(step)
         step *= max(size, 1)
     return shape, tuple(reversed(strides)), 0, dtype
+
+
+def _batch_norm(x: Tensor, *rest: Any) -> tuple[Layout, ...] | None:
+    """The result and two statistics, which are empty where running ones are used."""
+    of_channels = [item for item in rest[:4] if item is not None]
+    num_channels = x.shape[1] if x.dim() >= 2 else -1
+    ordinary = all(tuple(item.shape) == (num_channels,) and item.dtype == x.dtype for item in of_channels)
+    layout = _like(x)
+    if layout is None or not ordinary or not x.dtype.is_floating_point or x.numel() == 0:
+        return None
+    statistics = contiguous((num_channels if rest[4] else 0,), x.dtype)
+    return layout, statistics, statistics
 
 
 def _convolution(
