@@ -150,8 +150,9 @@ def raster_figure(raster: Raster, *, title: str = "", height: int = 320, axes: b
         axes: whether to number rows and columns.
     """
     around = [
-        bqplot.Axis(scale=raster.scales["x"], side="bottom", grid_lines="none"),
-        bqplot.Axis(scale=raster.scales["y"], side="left", grid_lines="none"),
+        bqplot.Axis(scale=raster.scales[name], side=side, grid_lines="none")
+        for name, side in (("x", "bottom"), ("y", "left"))
+        if axes  # an axis in no figure would never be closed
     ]
 
     def number(_: Any = None) -> None:
@@ -165,7 +166,7 @@ def raster_figure(raster: Raster, *, title: str = "", height: int = 320, axes: b
     layout = ipywidgets.Layout(flex="1 1 auto", width="auto", min_width="240px", height=f"{height}px")
     return bqplot.Figure(
         marks=[raster],
-        axes=around if axes else [],
+        axes=around,
         title=title,
         fig_margin={"top": 44 if title else 8, "bottom": 28 if axes else 8, "left": 44 if axes else 8, "right": 8},
         padding_x=0,
