@@ -20,7 +20,7 @@ from dlwidgets.widgets.receptive_field_words import (
 )
 
 if TYPE_CHECKING:
-    from dlwidgets.compute.receptive_field import EffectiveReceptiveField, Field
+    from dlwidgets.compute.receptive_field import EffectiveField, Field
     from dlwidgets.compute.receptive_field.example import Example
     from dlwidgets.compute.receptive_field.inspection import Inspection, Look
     from dlwidgets.widgets.receptive_field_editor import LayerStackViewer
@@ -95,7 +95,7 @@ class ReceptiveFieldViewer(Exhibit):
         self._inspection: Inspection | None = None
         self._look: Look | None = None
         self._field: Field | None = None
-        self._effective: EffectiveReceptiveField | None = None
+        self._effective: EffectiveField | None = None
         self._drawn: tuple[Any, Any] = (None, None)
         self._assigns = False
         self._build()
@@ -307,7 +307,7 @@ class ReceptiveFieldViewer(Exhibit):
             unit=self.unit,
             channel=self.channel,
             strict=strict,
-            then=lambda inspected: self._took_inspection(*inspected, asked),
+            then=lambda inspected: self._took_inspection(inspected[0], inspected[1], asked),
             failed=lambda _: self._restore_choices(),
         )
 
@@ -334,7 +334,7 @@ class ReceptiveFieldViewer(Exhibit):
         self._compute(
             inspection.effective,
             structural_copy(self._model, MODES[self._mode_choice.value]),
-            self._example.arguments if self._inputs is None else self._inputs,
+            [self._example.arguments] if self._inputs is None else self._inputs,
             self.unit,
             layer=self.layer,
             channel=self.channel,
@@ -392,7 +392,7 @@ class ReceptiveFieldViewer(Exhibit):
         if self._effective_choice.value:
             self._ask_effective()
 
-    def _took_effective(self, effective: "EffectiveReceptiveField") -> None:
+    def _took_effective(self, effective: "EffectiveField") -> None:
         self._effective = effective
 
     def _restore_choices(self) -> None:

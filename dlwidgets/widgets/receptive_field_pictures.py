@@ -12,7 +12,7 @@ from dlwidgets.widgets.base import visible
 from dlwidgets.widgets.receptive_field_words import describe_effective, describe_selection, times
 
 if TYPE_CHECKING:
-    from dlwidgets.compute.receptive_field import EffectiveReceptiveField, Field
+    from dlwidgets.compute.receptive_field import EffectiveField, Field
     from dlwidgets.compute.receptive_field.inspection import Look
 
 HINT = "Move over a unit to see its pixels, or over the input to see who sees a pixel. Click pins, arrow keys move."
@@ -73,7 +73,7 @@ class FieldPictures:
         self.units.alt = f"The activations of {visible(look.title)}. {words}"
         self.input.alt = f"The model's input. {words}"
 
-    def show_effective(self, look: "Look", field: "Field", effective: "EffectiveReceptiveField", scale: str) -> str:
+    def show_effective(self, look: "Look", field: "Field", effective: "EffectiveField", scale: str) -> str:
         """How much each position contributes, ``scale`` linear or log; the answer says it in words."""
         from dlwidgets.compute.receptive_field.inspection import contribution_picture, plane_box
 

@@ -53,7 +53,7 @@ class LayerStrip:
             display_legend=True,
         )
         self._bars.on_element_click(self._clicked)
-        self._scale = scales["x"]
+        self._scales = scales
         self._ruler = bqplot.Axis(
             scale=scales["y"], orientation="vertical", label="positions", label_offset="3em", tick_format=",d"
         )
@@ -72,10 +72,12 @@ class LayerStrip:
     def show(self, names: Sequence[str], size: np.ndarray, jump: np.ndarray, exceeds: np.ndarray) -> None:
         """Draw the layers; ``jump`` is nan where there is none."""
         labels = np.array(unique(names))
-        self._scale.domain = labels.tolist()
+        largest = size.max(initial=1.0)
+        self._scales["x"].domain = labels.tolist()
+        self._scales["y"].max = 1.4 * largest  # bqplot finds none by itself while no triangle is drawn
         self._bars.x = labels
         self._bars.y = np.stack([size, np.where(np.isfinite(jump), jump, LOWEST)])
-        self._ruler.tick_values = TICKS[: int(np.searchsorted(TICKS, size.max(initial=1.0))) + 1]
+        self._ruler.tick_values = TICKS[: int(np.searchsorted(TICKS, 1.4 * largest))]
         self._exceeding.x = labels[exceeds]
         self._exceeding.y = size[exceeds]
 

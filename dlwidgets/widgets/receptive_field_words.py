@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from dlwidgets.widgets.base import visible
 
 if TYPE_CHECKING:
-    from dlwidgets.compute.receptive_field import EffectiveReceptiveField, Field
+    from dlwidgets.compute.receptive_field import EffectiveField, Field
     from dlwidgets.compute.receptive_field.inspection import Inspection, Look
 
 BADGES = {"exact": "dlw-badge-exact", "bound": "dlw-badge-bound", "whole": "dlw-badge-whole"}
@@ -65,7 +65,7 @@ def describe_growth(inspection: "Inspection") -> str:
     return f"{grew} Layer {visible(names[unknown[0]])} is global." if unknown else grew
 
 
-def describe_effective(effective: "EffectiveReceptiveField", field: "Field | None") -> str:
+def describe_effective(effective: "EffectiveField", field: "Field | None") -> str:
     """How few positions make up most of the influence."""
     shares = ", ".join(f"{100 * share:.0f} % from {area}" for share, area in effective.areas.items())
     whole = "" if field is None else f" of {field.count} positions that can matter"

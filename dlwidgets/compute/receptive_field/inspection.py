@@ -1,7 +1,5 @@
 """What there is to see of one layer: the jobs behind ReceptiveFieldViewer, pure functions of picklable arguments."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +12,11 @@ from torch import Tensor, nn
 
 from dlwidgets.compute.context import Context, tick
 from dlwidgets.compute.images import to_picture
-from dlwidgets.compute.receptive_field import Field, Trace, trace
+from dlwidgets.compute.receptive_field import EffectiveField, Field, Trace, effective_receptive_field, trace
 from dlwidgets.compute.receptive_field.activations import Key, activations, unit_picture
 from dlwidgets.compute.receptive_field.example import Example
 from dlwidgets.compute.receptive_field.growth import Growth, growth
-from dlwidgets.compute.receptive_field.selection import Place, check, existing, input_sizes_of, place_of
+from dlwidgets.compute.receptive_field.selection import Place, check, existing, place_of
 
 WIDEST_PADDING = 0.25
 """At most this share of the input is shown as padding around it on each side."""
@@ -130,7 +128,7 @@ def inspect(
     """
     tick(context, 0.0, "tracing the model")
     net = trace(model, example.arguments, axes=axes)
-    input_sizes = input_sizes_of(net)
+    input_sizes = net.input_sizes
     if not input_sizes:
         shape = tuple(example.arguments[0].shape)
         raise ValueError(
@@ -150,7 +148,7 @@ def look(
     inspection: Inspection, *, layer: Any, unit: Any = None, channel: int | None = None, context: Context | None = None
 ) -> Look:
     """Everything that is shown of one layer of a traced model; the arguments are those of `inspect`."""
-    net, output_axes, input_sizes = inspection.net, inspection.output_axes, input_sizes_of(inspection.net)
+    net, output_axes, input_sizes = inspection.net, inspection.output_axes, inspection.net.input_sizes
     place = place_of(net, layer, output_axes)
     channel = check("channel", channel, net, layer, output_axes)
     unit = check("unit", unit, net, layer, output_axes)
@@ -212,17 +210,13 @@ def effective(
     channel: int | None,
     axes: tuple[int, ...] | None,
     context: Context | None = None,
-) -> EffectiveReceptiveField:
+) -> EffectiveField:
     """`effective_receptive_field` as a job."""
-    from dlwidgets.compute.receptive_field import effective_receptive_field
-
     tick(context, 0.0, "effective field")
     return effective_receptive_field(model, inputs, unit, layer=layer, channel=channel, axes=axes, context=context)
 
 
-def contribution_picture(
-    effective: EffectiveReceptiveField, at: Sequence[int], log: bool
-) -> Float[Tensor, "height width"]:
+def contribution_picture(effective: EffectiveField, at: Sequence[int], log: bool) -> Float[Tensor, "height width"]:
     """The contributions over the last two input axes, at the positions ``at`` on those before; log10 of the share of
     the largest, at least log10 of `FAINTEST`, if ``log``."""
     contribution = effective.contribution
