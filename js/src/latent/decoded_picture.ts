@@ -50,7 +50,12 @@ export class DecodedPictureModel extends DOMWidgetModel {
     this.stopListening();
     const cloud: PointCloudModel | null = this.get('cloud');
     for (const other of this.get('others') as PointCloudModel[]) {
-      this.listenTo(other, 'change:pointer', () => cloud?.set('pointer', other.get('pointer')));
+      this.listenTo(other, 'change:pointer', () => {
+        if (cloud && !same(cloud.get('pointer'), other.get('pointer'))) {
+          cloud.set('pointer', other.get('pointer'));
+          cloud.save_changes(); // each kernel side decodes for its own panel
+        }
+      });
     }
   }
 
@@ -65,6 +70,10 @@ export class DecodedPictureModel extends DOMWidgetModel {
     looked_image: arraySerializer,
     looked_reconstruction: arraySerializer,
   };
+}
+
+function same(a: number[], b: number[]): boolean {
+  return a.length === b.length && a.every((value, i) => value === b[i]);
 }
 
 interface Tile {
@@ -132,7 +141,7 @@ export class DecodedPictureView extends DOMWidgetView {
     const place: number[] = this.cloud.get('pointer');
     const { picture, source } = this.pictureAt(place);
     this.el.dataset.source = source;
-    const words = place.length === 2 ? describePlace(this.model.get('axis_names'), place, source) : 'Move over the plane.';
+    const words = place.length === 2 ? describePlace(this.model.get('axis_names'), place, source) : 'Move over the plane to decode it.';
     this.show(this.here, picture, this.grid.get('curve'), words);
     if (++this.measures % MAX_MEASURES === 0) {
       performance.clearMeasures(MEASURE);
@@ -145,7 +154,7 @@ export class DecodedPictureView extends DOMWidgetView {
       return { picture: null, source: 'none' };
     }
     const at: number[] = this.model.get('exact_at');
-    if (at.length === 2 && at[0] === place[0] && at[1] === place[1]) {
+    if (same(at, place)) {
       const picture = this.single('exact');
       return { picture, source: picture ? 'exact' : 'failed' };
     }
@@ -167,9 +176,9 @@ export class DecodedPictureView extends DOMWidgetView {
     const color = known ? cloud.cloud.color?.[index] : undefined;
     const name = color === undefined ? undefined : (model.get('classes') as string[])[color];
     const curve: boolean = model.get('image_curve');
-    const hint = known ? describePoint(index, name) : 'Hover a point to see its picture …';
+    const hint = known ? describePoint(index, name) : 'hover a point: its picture';
     this.show(this.data, image, curve, hint);
-    this.show(this.again, again, this.grid.get('curve'), known ? 'its reconstruction' : '… and its reconstruction.');
+    this.show(this.again, again, this.grid.get('curve'), known ? 'its reconstruction' : 'and its reconstruction');
   }
 
   private show({ box, canvas, caption }: Tile, picture: Picture | null, curve: boolean, words: string): void {

@@ -33,9 +33,9 @@ export function curveOf({ bytes, width }: Picture): number[] {
 const CURVE_WIDTH = 192;
 const CURVE_HEIGHT = 128;
 
-/** Draws a picture on a canvas of its own size, crisp; a signal as a curve; nothing (null) as a hatched field. */
+/** Draws a picture on a canvas of its own size, crisp; a signal as a curve; nothing (null) as an empty square. */
 export function paint(canvas: HTMLCanvasElement, picture: Picture | null, curve: boolean): void {
-  const [width, height] = curve || !picture ? [CURVE_WIDTH, CURVE_HEIGHT] : [picture.width, picture.height];
+  const [width, height] = !picture ? [1, 1] : curve ? [CURVE_WIDTH, CURVE_HEIGHT] : [picture.width, picture.height];
   if (canvas.width !== width || canvas.height !== height) {
     [canvas.width, canvas.height] = [width, height];
   }
@@ -45,21 +45,13 @@ export function paint(canvas: HTMLCanvasElement, picture: Picture | null, curve:
     return;
   }
   context.clearRect(0, 0, width, height);
-  context.strokeStyle = getComputedStyle(canvas).color;
-  context.beginPath();
   if (picture) {
-    context.lineWidth = 2;
     const heights = curveOf(picture);
-    heights.forEach((value, i) => {
-      const x = heights.length === 1 ? width / 2 : (i / (heights.length - 1)) * (width - 4) + 2;
-      context.lineTo(x, (1 - value) * (height - 4) + 2);
-    });
-  } else {
-    context.lineWidth = 1;
-    for (let x = -height; x < width; x += 12) {
-      context.moveTo(x, height);
-      context.lineTo(x + height, 0);
-    }
+    const x = (i: number) => (heights.length === 1 ? width / 2 : (i / (heights.length - 1)) * (width - 4) + 2);
+    context.strokeStyle = getComputedStyle(canvas).color;
+    context.lineWidth = 2;
+    context.beginPath();
+    heights.forEach((value, i) => context.lineTo(x(i), (1 - value) * (height - 4) + 2));
+    context.stroke();
   }
-  context.stroke();
 }

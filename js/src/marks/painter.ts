@@ -9,7 +9,7 @@ import { Frame, Rectangle, rectangleOf, visible } from './frame';
 const MAX_RECTANGLES = 2000;
 
 const VEIL: [number, number, number, number] = [0, 0, 0, 150];
-const LIT: [number, number, number, number] = [...parseColor(YELLOW)!, 80];
+const LIT: [number, number, number, number] = [...parseColor(YELLOW)!, 60];
 const MASK_ALPHA = 130;
 
 /** For each coverage 0..255 a pixel between `none` and `all`; what is partly covered looks like neither. */

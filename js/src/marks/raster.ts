@@ -335,6 +335,9 @@ export class Raster extends Mark {
   };
 
   private cellOf(event: MouseEvent): Cell | null {
+    if (!this.frame) {
+      return null;
+    }
     const { canvas } = this.above;
     const place = canvas.getBoundingClientRect();
     const x = ((event.clientX - place.left) * canvas.width) / place.width;
