@@ -57,19 +57,25 @@ def integer(name: str, item: Any, expected: str = "an int") -> int:
 
 def checked_example(model: nn.Module, example: Any) -> tuple[Any, ...]:
     if isinstance(example, Tensor):
-        return (example,)
+        example = (example,)
     if isinstance(example, torch.Size) or (
         isinstance(example, tuple) and example and all(type(item) is int for item in example)
     ):
-        if any(size < 0 for size in example):
-            raise ValueError(f"example must be a shape without negative sizes, got {tuple(example)}")
+        if any(size < 1 for size in example):
+            raise ValueError(f"example must be a shape of positive sizes, got {tuple(example)}")
         parameters = [item for item in model.parameters() if item.is_floating_point()]
         dtype = parameters[0].dtype if parameters else torch.get_default_dtype()
         device = parameters[0].device if parameters else torch.device("cpu")
         return (torch.zeros(tuple(example), dtype=dtype, device=device),)
     if isinstance(example, tuple):
-        if not any(isinstance(item, Tensor) for item in example):
-            raise ValueError("example must hold a tensor, got a tuple without one")
+        first = next((item for item in example if isinstance(item, Tensor)), None)
+        if first is None and example:
+            kinds = ", ".join(dict.fromkeys(type(item).__name__ for item in example))
+            raise TypeError(f"example must hold a tensor, or be a shape of ints alone, got a tuple of {kinds}")
+        if first is None:
+            raise ValueError("example must hold a tensor, got an empty tuple")
+        if first.numel() == 0:
+            raise ValueError(f"example must not be empty, got shape {tuple(first.shape)}")
         return example
     raise TypeError(
         "example must be a tensor, a tuple of positional arguments or a shape including the batch, "

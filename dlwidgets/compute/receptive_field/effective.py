@@ -14,8 +14,8 @@ from ..context import Context, tick
 from ..observe import undisturbed
 from .arguments import checked_model, checked_position
 from .results import LayerKey, Target
-from .running import Calls, first_tensor
-from .tracing import trace
+from .running import Calls, first_tensor, versions_kept
+from .tracing import Trace, trace
 
 SHARES = (0.5, 0.9, 0.99)
 
@@ -82,15 +82,13 @@ def effective_receptive_field(
     # Normalisation over the batch needs the batch as it is; otherwise the samples are independent.
     together = any(module.training for module in model.modules())
     batches = [batch for batch in checked_inputs(inputs) for batch in ([batch] if together else single_samples(batch))]
-    net = trace(model, batches[0], axes)
-    if not batches[0][0].is_floating_point():
-        raise ValueError(f"inputs must be floating-point to have gradients, got {batches[0][0].dtype}")
+    net = _traced(model, batches[0], axes)
     target = net.target(layer, channel)
     position = checked_position("unit", unit, target.sizes)
     total = torch.zeros(net.input_sizes, dtype=torch.float64)
     num_inputs = sum(batch[0].shape[0] for batch in batches)
     done = 0
-    with undisturbed(model):
+    with versions_kept([*model.parameters(), *model.buffers()]), undisturbed(model):
         for batch in batches:
             for sample in range(batch[0].shape[0]):
                 tick(context, done / num_inputs, f"input {done + 1} of {num_inputs}")
@@ -118,11 +116,25 @@ def checked_inputs(inputs: Any) -> list[tuple[Any, ...]]:
             raise TypeError(f"inputs must hold tensors or tuples that begin with one, got {type(item).__name__}")
         if arguments[0].dim() == 0:
             raise ValueError("inputs must have a batch axis, got a tensor without axes")
-        if arguments[0].shape[0]:
+        if not arguments[0].is_floating_point():
+            raise ValueError(f"inputs must be floating-point to have gradients, got {arguments[0].dtype}")
+        if not arguments[0].isfinite().all():
+            raise ValueError("inputs must be finite numbers, got NaN or infinity")
+        if arguments[0].numel():
             found.append(arguments)
     if not found:
         raise ValueError("inputs must hold at least one input, got none")
     return found
+
+
+def _traced(model: nn.Module, arguments: tuple[Any, ...], axes: tuple[int, ...] | None) -> Trace:
+    """The trace of the first inputs; if the model cannot run on them, the error says so of ``inputs``."""
+    try:
+        return trace(model, arguments, axes)
+    except ValueError as error:
+        if error.__cause__ is None:
+            raise
+        raise ValueError(str(error).replace("example", "inputs", 1)) from error.__cause__
 
 
 def single_samples(arguments: tuple[Any, ...]) -> list[tuple[Any, ...]]:

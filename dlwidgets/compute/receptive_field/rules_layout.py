@@ -45,7 +45,17 @@ def reshape(node: Node, number: int) -> Found:
 def squeeze(node: Node, number: int) -> Found:
     """Axes of length 1 come or go."""
     x = node.args[0]
-    return [(x, Reshape(node.outputs[number].shape, shape_of(x)))]
+    in_shape, out_shape = shape_of(x), node.outputs[number].shape
+    if node.name.startswith("unsqueeze"):
+        added = axis_of(node.argument(1, "dim"), len(out_shape))
+        axes: list[Source] = [(a if a < added else a + 1, None) for a in range(len(in_shape))]
+        return [(x, Separable(out_shape, in_shape, axes))]
+    dims = node.argument(1, "dim", list(range(len(in_shape))))
+    dims = [dims] if isinstance(dims, int) else dims
+    gone = {axis_of(dim, len(in_shape)) for dim in dims if in_shape and in_shape[axis_of(dim, len(in_shape))] == 1}
+    kept = iter(range(len(out_shape)))
+    axes = [(None, None) if a in gone else (next(kept), None) for a in range(len(in_shape))]
+    return [(x, Separable(out_shape, in_shape, axes))]
 
 
 @rule("view_as_complex", "view_as_complex_copy")

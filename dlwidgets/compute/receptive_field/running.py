@@ -112,14 +112,32 @@ class Calls:
 
 
 @contextmanager
-def quiet(model: nn.Module, arguments: tuple[Any, ...]) -> Iterator[None]:
-    """No gradients, no fused fast paths, and afterwards everything as before."""
-    tensors = [*model.parameters(), *model.buffers(), *(item for item in leaves(arguments) if isinstance(item, Tensor))]
+def versions_kept(tensors: list[Tensor]) -> Iterator[None]:
+    """Afterwards autograd's count of writes is as before: it counts one before the recorder can turn it aside."""
     keeper = torch.autograd._unsafe_preserve_version_counter
     versions = [(tensor, tensor._version, keeper(tensor)) for tensor in tensors if not tensor.is_inference()]
+    try:
+        yield
+    finally:
+        for tensor, version, kept in versions:
+            if tensor._version != version:
+                kept.__exit__()
+
+
+@contextmanager
+def quiet(model: nn.Module, arguments: tuple[Any, ...]) -> Iterator[None]:
+    """No gradients, no fused fast paths, and afterwards everything as before."""
     mkldnn, fastpath = torch._C._get_mkldnn_enabled(), torch.backends.mha.get_fastpath_enabled()
     eagerly = Eagerly()
-    with attributes_kept(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+    tensors = [item for item in leaves(arguments) if isinstance(item, Tensor)]
+    # In inference mode torch takes no op apart, and fused attention hides its scores: neither can be followed.
+    with (
+        torch.inference_mode(False),
+        attributes_kept(model),
+        versions_kept([*model.parameters(), *model.buffers(), *tensors]),
+        torch.no_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+    ):
         torch._C._set_mkldnn_enabled(False)
         torch.backends.mha.set_fastpath_enabled(False)
         eagerly.start()
@@ -129,10 +147,6 @@ def quiet(model: nn.Module, arguments: tuple[Any, ...]) -> Iterator[None]:
             eagerly.stop()
             torch.backends.mha.set_fastpath_enabled(fastpath)
             torch._C._set_mkldnn_enabled(mkldnn)
-            # Autograd counts a write before the recorder can turn it aside.
-            for tensor, version, kept in versions:
-                if tensor._version != version:
-                    kept.__exit__()
 
 
 def _record(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> Run:
