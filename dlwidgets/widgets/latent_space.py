@@ -15,6 +15,7 @@ from dlwidgets.widgets.latent_space_plane import KLBars, LatentPlane
 from dlwidgets.widgets.latent_space_strips import MAX_SHOWN, PriorPictures, show_encodings, show_path, show_pictures
 from dlwidgets.widgets.latent_space_words import (
     counted,
+    describe_contours,
     describe_problem,
     describe_space,
     spelled,
@@ -127,12 +128,17 @@ class LatentSpaceExplorer(Exhibit):
         self._controls = PlaneControls()
         self._about = ipywidgets.Label()
         self._problem = ipywidgets.Label()
-        self._problem.add_class("dlw-latent-problem")
+        self._key = ipywidgets.Label()
+        for words in (self._about, self._problem, self._key):
+            words.add_class("dlw-latent-words")
+        for name in ("dlw-latent-problem", "dlw-hidden"):
+            self._problem.add_class(name)
         self._selection_strip, self._path_strip, self._encodings_strip = Filmstrip(), Filmstrip(), Filmstrip()
         self._prior_pictures = PriorPictures()
         self._connect()
         self.children = self._arranged()
-        self._own(self._plane.pan_zoom)
+        for hidden in (self._plane.pan_zoom, *self._kl.parts, self._prior_pictures.figure):
+            self._own(hidden)
         names = [
             *self._controls.names(),
             (self._plane.figure, "Latent plane"),
@@ -143,12 +149,12 @@ class LatentSpaceExplorer(Exhibit):
             self._label(widget, name)
 
     def _arranged(self) -> list[ipywidgets.Widget]:
-        side = ipywidgets.VBox([self._plane.picture, self._kl.figure])
+        side = ipywidgets.VBox([self._plane.picture, self._kl.box])
         side.add_class("dlw-latent-side")
         row = ipywidgets.Box([self._plane.figure, side])
         row.add_class("dlw-row")
         strips = [self._encodings_strip, self._selection_strip, self._path_strip, self._prior_pictures.box]
-        return [self._problem, row, self._plane.legend, self._controls.box, self._about, *strips]
+        return [self._problem, row, self._plane.legend, self._controls.box, self._key, self._about, *strips]
 
     def _connect(self) -> None:
         plane, controls = self._plane, self._controls
@@ -420,6 +426,8 @@ class LatentSpaceExplorer(Exhibit):
         self._kl.show(scene.space.kl, None)
         self._controls.show_scene(scene)
         self._about.value, self._problem.value = describe_space(scene), describe_problem(scene)
+        self._key.value = describe_contours(scene) if self.contours else ""
+        (self._problem.remove_class if self._problem.value else self._problem.add_class)("dlw-hidden")
         self._adopt()  # the sliders of the remaining dimensions are made once their number is known
 
     def _parts(self, scene: "Scene") -> dict[str, Callable[[Any], None]]:

@@ -27,22 +27,32 @@ class PlaneControls:
 
     def __init__(self) -> None:
         self.typed = ipywidgets.Text(
-            description="z", placeholder="0.3, -1.2", continuous_update=False, layout={"width": "230px"}
+            description="z",
+            placeholder="0.3, -1.2",
+            continuous_update=False,
+            style={"description_width": "14px"},
+            layout={"width": "200px"},
         )
         self.drag = ipywidgets.ToggleButtons(
             options=[("move", "pan"), ("lasso", "lasso"), ("brush", "brush")],
-            description="drag to",
-            style={"button_width": "56px"},
+            tooltips=["drag to move the plane", "drag around points to select them", "drag a box around points"],
+            style={"button_width": "60px"},
             layout={"width": "max-content"},
         )
         self.manifold = ipywidgets.FloatSlider(
-            min=0.0, max=1.0, step=0.05, description="manifold", readout=False, layout={"width": "220px"}
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            description="manifold",
+            readout=False,
+            style={"description_width": "60px"},
+            layout={"width": "210px"},
         )
-        self.contours = _toggle("contours", "grey: the prior N(0, I); orange: all codes together", 88)
+        self.contours = _toggle("contours", "grey: the prior N(0, I); orange: all codes together", 92)
         self.path = _toggle("path", "pictures along a path; drag its ends, or click two places", 64)
         self.kind = ipywidgets.Dropdown(options=["linear", "spherical"], layout={"width": "100px"})
         self.prior = ipywidgets.Button(
-            description="samples of the prior", tooltip="decode samples of N(0, I)", layout={"width": "160px"}
+            description="samples of the prior", tooltip="decode samples of N(0, I)", layout={"width": "170px"}
         )
         self.view = ipywidgets.Dropdown(
             options=[("principal components", "pca"), ("two dimensions", "plane")],
@@ -52,15 +62,16 @@ class PlaneControls:
         self.x = ipywidgets.Dropdown(description="x", layout={"width": "150px"})
         self.y = ipywidgets.Dropdown(description="y", layout={"width": "150px"})
         self._rest = ipywidgets.Box()
-        self._rest.add_class("dlw-controls")
+        self._rest.add_class("dlw-latent-controls")
         self._sliders: list[ipywidgets.FloatSlider] = []
         self._moved: Callable[[], None] | None = None
+        along = ipywidgets.HBox([self.path, self.kind])
         first = ipywidgets.Box(
-            [self.drag, self.contours, self.manifold, self.typed, self.path, self.kind, self.prior],
+            [self.drag, self.contours, self.manifold, self.typed, along, self.prior],
         )
         self._second = ipywidgets.Box([self.view, self.x, self.y], layout={"display": "none"})
         for box in (first, self._second):
-            box.add_class("dlw-controls")
+            box.add_class("dlw-latent-controls")
         self.box = ipywidgets.VBox([first, self._second, self._rest])
 
     def names(self) -> list[tuple[ipywidgets.Widget, str]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dlwidgets.compute.latent_space.probing import Look, Place, Walk
     from dlwidgets.compute.latent_space.scene import Scene
 
-PRIOR_COLOR, DATA_COLOR, PATH_COLOR = "#808080", "#d55e00", "#cc79a7"
+PRIOR_COLOR, DATA_COLOR, OWN_COLOR, PATH_COLOR = "#808080", "#d55e00", "#cc79a7", "#009e73"
 
 
 class LatentPlane:
@@ -30,14 +30,14 @@ class LatentPlane:
         figure, picture, legend: what is displayed.
     """
 
-    def __init__(self, height: int = 420) -> None:
+    def __init__(self, height: int = 480) -> None:
         self.grid = DecodedGrid()
         self.cloud = PointCloud(size=5, opacity=0.75)
         scales = self.cloud.scales
         self.manifold = Manifold(self.grid, scales=scales)
         self.prior = _outline(scales, [PRIOR_COLOR], "dashed")
         self.aggregated = _outline(scales, [DATA_COLOR], "solid")
-        self.posterior = _outline(scales, [DATA_COLOR], "dotted")
+        self.posterior = _outline(scales, [OWN_COLOR], "solid", 2.5)
         self.path = bqplot.Lines(
             x=np.zeros(2), y=np.zeros(2), scales=scales, colors=[PATH_COLOR], stroke_width=3, visible=False
         )
@@ -63,6 +63,8 @@ class LatentPlane:
             self.ends,
         ]
         self.figure.layout.flex = "3 1 320px"
+        self.figure.add_class("dlw-latent-plane")
+        self.figure.fig_margin = {"top": 8, "bottom": 40, "left": 48, "right": 8}
         self.pan_zoom = self.figure.interaction
         self.picture = DecodedPicture(self.grid, self.cloud)
         self.legend = PointLegend(self.cloud)
@@ -148,26 +150,26 @@ class KLBars:
             scales=scales,
             type="grouped",
             padding=0.25,
-            colors=[PALETTE[0], DATA_COLOR],
-            labels=["all images", "hovered"],
-            display_legend=True,
+            colors=[PALETTE[0], OWN_COLOR],
         )
+        self._ruler = bqplot.Axis(scale=scales["y"], orientation="vertical", tick_format=".2~g", grid_lines="none")
         self.figure = bqplot.Figure(
             marks=[self.bars],
-            axes=[
-                bqplot.Axis(scale=scales["x"], grid_lines="none"),
-                bqplot.Axis(scale=scales["y"], orientation="vertical", num_ticks=3, grid_lines="none"),
-            ],
-            title="KL of each dimension, nats",
-            fig_margin={"top": 32, "bottom": 26, "left": 40, "right": 8},
-            legend_location="top-right",
+            axes=[bqplot.Axis(scale=scales["x"], grid_lines="none"), self._ruler],
+            title="KL by dimension, in nats",
+            fig_margin={"top": 28, "bottom": 26, "left": 40, "right": 8},
+            padding_y=0,
             display_toolbar=False,
-            layout=ipywidgets.Layout(width="100%", min_width="200px", height="170px"),
+            layout=ipywidgets.Layout(width="100%", min_width="200px", height="130px"),
         )
+        self._key = ipywidgets.Label("Blue: all images. Pink: the hovered one.")
+        self._key.add_class("dlw-latent-words")
+        self.box = ipywidgets.VBox()
+        self.parts = [self.figure, self._key]
 
     def show(self, average: Any, own: Any) -> None:
         """``average`` None: a deterministic encoder, no bars."""
-        self.figure.layout.display = "none" if average is None else None
+        self.box.children = [] if average is None else self.parts
         if average is None:
             return
         values = to_plot(average)[: self.MAX_DIMENSIONS]
@@ -175,16 +177,19 @@ class KLBars:
         if len(self.bars.x) != len(values):
             self.bars.x = np.array([f"z{i + 1}" for i in range(len(values))])
         self.bars.y = np.stack([values, single])
+        # bqplot 0.6.1 finds no domain by itself for grouped bars
+        top = float(max(self.bars.y.max(), 0.1))
+        self.bars.scales["y"].max, self._ruler.tick_values = top, np.array([0.0, top])
 
 
-def _outline(scales: Any, colors: list[str], style: str) -> bqplot.Lines:
+def _outline(scales: Any, colors: list[str], style: str, width: float = 1.5) -> bqplot.Lines:
     return bqplot.Lines(
         x=np.zeros((0, 2)),
         y=np.zeros((0, 2)),
         scales=scales,
         colors=colors,
         line_style=style,
-        stroke_width=1.5,
+        stroke_width=width,
         visible=False,
         preserve_domain={"x": True, "y": True},
     )

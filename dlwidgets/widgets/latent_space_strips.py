@@ -55,34 +55,32 @@ class PriorPictures:
     def __init__(self) -> None:
         self.strip = Filmstrip()
         scales = {"x": bqplot.OrdinalScale(), "y": bqplot.LinearScale(min=0.0)}
-        self.bars = bqplot.Bars(
-            x=np.array(["0"]), y=np.zeros(1), scales=scales, colors=list(PALETTE), color_mode="element", padding=0.2
-        )
+        self.bars = bqplot.Bars(x=np.array(["0"]), y=np.zeros(1), scales=scales, colors=list(PALETTE), padding=0.2)
+        self._ruler = bqplot.Axis(scale=scales["y"], orientation="vertical", tick_format=".0%", grid_lines="none")
         self.figure = bqplot.Figure(
             marks=[self.bars],
-            axes=[
-                bqplot.Axis(scale=scales["x"], grid_lines="none"),
-                bqplot.Axis(
-                    scale=scales["y"], orientation="vertical", num_ticks=3, tick_format=".0%", grid_lines="none"
-                ),
-            ],
+            axes=[bqplot.Axis(scale=scales["x"], grid_lines="none"), self._ruler],
+            padding_y=0,
             title="classes of the prior's samples",
             fig_margin={"top": 32, "bottom": 26, "left": 44, "right": 8},
             display_toolbar=False,
-            layout=ipywidgets.Layout(width="100%", min_width="200px", height="150px", display="none"),
+            layout=ipywidgets.Layout(width="100%", min_width="200px", height="150px"),
         )
-        self.box = ipywidgets.VBox([self.strip, self.figure])
+        self.box = ipywidgets.VBox([self.strip])
+        self.box.add_class("dlw-latent-prior")
 
     def show(self, report: "PriorReport | None") -> None:
         """None hides both."""
         if report is None:
             show_pictures(self.strip, None, "")
-            self.figure.layout.display = "none"
+            self.box.children = [self.strip]
             return
         coverage = report.coverage
         show_pictures(self.strip, report.samples, describe_coverage(coverage) + ".")
         shown = coverage is not None and 1 < len(coverage.classes) <= MAX_CLASSES
-        self.figure.layout.display = None if shown else "none"
+        self.box.children = [self.strip, self.figure] if shown else [self.strip]
         if coverage is not None and shown:
             self.bars.x = np.array([visible(str(name)) for name in coverage.classes])
-            self.bars.y = to_plot(coverage.share)
+            self.bars.y = share = to_plot(coverage.share)
+            top = float(share.max(initial=0.02))
+            self.bars.scales["y"].max, self._ruler.tick_values = top, np.array([0.0, top])

@@ -68,6 +68,7 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         super().__init__(None, images, labels, **kwargs)
         with self._assigning():
             self.beta = beta
+        self._show_beta()
         self._train()
 
     def _build(self) -> None:
@@ -85,18 +86,30 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         self._label(self._beta_choice, "Beta, the weight of the KL term")
         self._label(self._train_button, "Train again")
         if self._compact:
-            for hidden in (self._controls.box, self._kl.figure, self._about, self._plane.legend):
-                hidden.layout.display = "none"
             self._plane.figure.layout.height = "260px"
             self._plane.figure.layout.flex = "1 1 240px"
+            for part in (
+                self._selection_strip,
+                self._path_strip,
+                self._kl.box,
+                self._controls.box,
+                self._key,
+                self._about,
+                self._plane.legend,
+            ):
+                self._own(part)
         self._beta_choice.observe(self._react(self._unless_assigning(self._on_beta_choice)), "value")
         self._train_button.on_click(self._react(lambda _: self._train()))
         self.observe(self._unless_assigning(lambda _: self._train()), "beta")
 
     def _arranged(self) -> list[ipywidgets.Widget]:
         controls = ipywidgets.Box([self._beta_choice, self._train_button])
-        controls.add_class("dlw-controls")
-        return [controls, self._state, *super()._arranged()]
+        controls.add_class("dlw-latent-controls")
+        self._state.add_class("dlw-latent-words")
+        if not self._compact:
+            return [controls, self._state, *super()._arranged()]
+        plane = [self._plane.figure, self._plane.picture]
+        return [controls, self._state, self._problem, *plane, self._prior_pictures.box, self._encodings_strip]
 
     def refresh(self) -> None:
         """Train again."""
@@ -111,10 +124,9 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         """Have the probe follow those of other spaces, in the browser."""
         self._plane.picture.others = [other.cloud for other in others]
 
-    def take_legend(self) -> ipywidgets.Widget:
-        """The legend, to be shown once for several panels."""
-        self._plane.legend.layout.display = None
-        self.children = [child for child in self.children if child is not self._plane.legend]
+    @property
+    def legend(self) -> ipywidgets.Widget:
+        """The legend, which compact panels leave to who shows them."""
         return self._plane.legend
 
     def _on_beta_choice(self, change: Any) -> None:
@@ -123,7 +135,7 @@ class TrainedLatentSpace(LatentSpaceExplorer):
     def _train(self) -> None:
         from dlwidgets.compute.latent_space import train_vae
 
-        self._found.pop("prior", None)
+        self._forget("prior")
         self.training = None
         self._compute(
             train_vae,
@@ -139,7 +151,7 @@ class TrainedLatentSpace(LatentSpaceExplorer):
 
     def _took_snapshot(self, snapshot: "Snapshot") -> None:
         self._snapshot, self._autoencoder = snapshot, snapshot.autoencoder
-        self._show_state()
+        self._show_beta()
         self._encode(brief=True)
 
     def _took_training(self, vae: "VAE") -> None:
@@ -158,16 +170,16 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         if self.training is not None and "prior" not in self._found:
             self._ask("prior")
 
-    def _show_state(self) -> None:
-        self._state.value = describe_training(self.beta, self._options["epochs"], self._snapshot)
-
-    def _render(self) -> None:
+    def _show_beta(self) -> None:
         with self._assigning():
             if self.beta not in dict(self._beta_choice.options).values():
                 values = sorted({*BETAS, self.beta})
                 self._beta_choice.options = [(number(value), value) for value in values]
             self._beta_choice.value = self.beta
-        self._show_state()
+        self._state.value = describe_training(self.beta, self._options["epochs"], self._snapshot)
+
+    def _render(self) -> None:
+        self._show_beta()
         super()._render()
 
     def _describe(self) -> str:
@@ -201,8 +213,7 @@ class LatentSpaceComparison(Exhibit):
                 self._own(ipywidgets.jslink((first.cloud, "hidden"), (explorer.cloud, "hidden")))
         row = ipywidgets.Box(list(self.explorers))
         row.add_class("dlw-row")
-        self._legend = first.take_legend()
-        self.children = [self._legend, row]
+        self.children = [first.legend, row]
 
     def wait(self, timeout: float | None = None) -> None:
         """Return once every panel is trained and drawn; see `Exhibit.wait`."""

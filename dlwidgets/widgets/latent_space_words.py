@@ -55,6 +55,15 @@ def describe_space(scene: "Scene") -> str:
     return "; ".join(parts) + "."
 
 
+def describe_contours(scene: "Scene") -> str:
+    """What the lines on the plane are."""
+    if not scene.prior:
+        return ""
+    words = "Grey: the prior N(0, I) at 1, 2 and 3 standard deviations. Orange: all codes together, at 2."
+    own = " Pink: the posterior of the hovered image, at 1 and 2." if scene.space.posterior.stochastic else ""
+    return words + own
+
+
 def describe_problem(scene: "Scene") -> str:
     """Why nothing or not everything can be decoded; empty if all is well."""
     if scene.problem:
