@@ -10,13 +10,13 @@ from torch import Tensor
 
 from .saturation import Saturation
 from .sites import CHANNEL, Site
-from .statistics import BLOCK, Moments, RowFacts, Transfer, row_facts
+from .statistics import BLOCK, SLAB, Moments, RowFacts, Transfer, row_facts
 from .statistics import unit_layout as layout_of
 
 #: Most rows in one block.
 ROWS = 64
 #: Outputs with more elements than this are read where they are, in slabs.
-LARGE = BLOCK // 4
+LARGE = BLOCK // 2
 
 
 def tensors_in(output: Any, depth: int = 4) -> list[Tensor]:
@@ -46,7 +46,7 @@ def _search(output: Any, depth: int, found: dict[int, Tensor]) -> None:
 
 
 def _readable(x: Tensor) -> bool:
-    """Whether the values of ``x`` can be read: not integers, not sparse, and neither fake nor wrapped by a transform."""
+    """Whether the values of ``x`` can be read: not integers, not sparse, neither fake nor inside a transform."""
     return (
         (x.is_floating_point() or x.is_complex())
         and x.layout == torch.strided
@@ -126,7 +126,7 @@ class Activations:
             return
         moments = self._moments
         count = torch.zeros((), dtype=torch.float64 if x.device.type != "mps" else torch.float32, device=x.device)
-        for part in x.reshape(-1).split(BLOCK):
+        for part in x.reshape(-1).split(SLAB):
             wide = part if part.dtype == torch.float64 else part.float()
             count += rule.mark(wide, torch.empty_like(wide)).sum()
 
@@ -158,7 +158,7 @@ class Activations:
             x, axis = x.permute(0, 2, 3, 1), 3
         outer, units, inner = layout_of(x.shape, axis)
         whole = x.contiguous().view(outer, units, inner)
-        at_a_time = max(1, BLOCK // (units * inner))
+        at_a_time = max(1, SLAB // (units * inner))
         look = position not in self.lively
         for slab in whole.split(at_a_time):
             wide = slab if slab.dtype in (torch.float32, torch.float64) else slab.float()
@@ -184,5 +184,5 @@ class Activations:
         key = (rows.dtype, rows.device)
         spare = self._scratch.get(key)
         if spare is None or spare.numel() < rows.numel():
-            spare = self._scratch[key] = torch.empty(max(BLOCK, rows.numel()), dtype=rows.dtype, device=rows.device)
+            spare = self._scratch[key] = torch.empty(max(SLAB, rows.numel()), dtype=rows.dtype, device=rows.device)
         return spare[: rows.numel()].view(rows.shape)

@@ -34,8 +34,9 @@ class Block:
 class Norms:
     """Takes the L2 norms of tensors, a block at a time.
 
-    What the norm of a ``key`` was the last time tells how the tensor is scaled this time: where squares would be lost, or
-    slow because they are subnormal, it is multiplied by a power of two first. If the guess was bad it is done again exactly.
+    What the norm of a ``key`` was the last time tells how the tensor is scaled this time: where squares would be lost,
+    or slow because they are subnormal, it is multiplied by a power of two first. If the guess was bad it is done again
+    exactly.
     """
 
     def __init__(self) -> None:

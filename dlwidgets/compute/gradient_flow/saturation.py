@@ -25,12 +25,14 @@ class Saturation:
 
     ``key`` is equal for modules with equal rules; ``of_input`` says that x is the module's input, not its output;
     ``resting`` that the function is flat by design on one side (rectifiers), where a large fraction is no fault.
+    ``calm`` tells more cheaply whether nothing at all is saturated.
     """
 
     key: tuple[object, ...]
     mark: Mark
     of_input: bool = False
     resting: bool = False
+    calm: Callable[[Tensor], bool] | None = None
 
     @property
     def is_zero(self) -> bool:
@@ -52,6 +54,11 @@ def _outside(middle: float, half: float) -> Mark:
     if middle == 0.0:
         return lambda x, out: torch.abs(x, out=out).ge_(half)
     return lambda x, out: torch.sub(x, middle, out=out).abs_().ge_(half)
+
+
+def _inside(middle: float, half: float) -> Callable[[Tensor], bool]:
+    """Whether all |x - middle| < half."""
+    return lambda x: float(x.amax()) < middle + half and float(x.amin()) > middle - half
 
 
 def _at_most(limit: float) -> Mark:
@@ -170,6 +177,11 @@ def _input(name: str, derivative: Derivative, largest: float) -> Callable[[nn.Mo
     return lambda _: rule
 
 
+def _two_sided(name: str, middle: float, half: float) -> Callable[[nn.Module], Saturation]:
+    rule = Saturation((name,), _outside(middle, half), calm=_inside(middle, half))
+    return lambda _: rule
+
+
 def _fixed(name: str, mark: Mark, resting: bool = False) -> Callable[[nn.Module], Saturation]:
     rule = Saturation((name,), mark, resting=resting)
     return lambda _: rule
@@ -179,13 +191,13 @@ _SHRINK = math.atanh(math.sqrt(SMALL)) - math.sqrt(SMALL)
 
 _RULES: dict[type[nn.Module], Callable[[nn.Module], Saturation]] = {
     # s (1 - s) < 1 % of 1/4
-    nn.Sigmoid: _fixed("sigmoid", _outside(0.5, math.sqrt(0.25 * (1 - SMALL)))),
+    nn.Sigmoid: _two_sided("sigmoid", 0.5, math.sqrt(0.25 * (1 - SMALL))),
     # 1 - t^2 < 1 %
-    nn.Tanh: _fixed("tanh", _outside(0.0, math.sqrt(1 - SMALL))),
+    nn.Tanh: _two_sided("tanh", 0.0, math.sqrt(1 - SMALL)),
     nn.ReLU: _fixed("relu", _zero, resting=True),
     nn.ReLU6: _hardtanh,
     nn.Hardtanh: _hardtanh,
-    nn.Hardsigmoid: _fixed("hardsigmoid", _outside(0.5, 0.5)),
+    nn.Hardsigmoid: _two_sided("hardsigmoid", 0.5, 0.5),
     nn.LeakyReLU: _leaky,
     nn.ELU: _elu,
     nn.SELU: _selu,
@@ -194,7 +206,7 @@ _RULES: dict[type[nn.Module], Callable[[nn.Module], Saturation]] = {
     # the derivative is 1 - exp(output)
     nn.LogSigmoid: _fixed("logsigmoid", _at_least(math.log1p(-SMALL)), resting=True),
     # (1 - |s|)^2 < 1 %
-    nn.Softsign: _fixed("softsign", _outside(0.0, 1 - math.sqrt(SMALL))),
+    nn.Softsign: _two_sided("softsign", 0.0, 1 - math.sqrt(SMALL)),
     # the derivative tanh(x)^2 is small around zero
     nn.Tanhshrink: _fixed("tanhshrink", _within(_SHRINK), resting=True),
     nn.Softshrink: _fixed("shrink", _zero, resting=True),

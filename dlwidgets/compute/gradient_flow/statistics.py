@@ -14,8 +14,9 @@ from torch import Tensor
 
 from .saturation import Saturation
 
-#: Elements a block holds at most, and above which an output is read in slabs: float32 blocks of 1 MiB stay in a cache.
-BLOCK = 1 << 18
+#: Elements that are looked at together: with as many of scratch space they stay in a cache.
+BLOCK = 1 << 16
+SLAB = 1 << 17
 #: Below and above these a norm computed in float32 may have lost squares; it is computed again in float64, scaled.
 SAFE = (1e-12, 1e18)
 
@@ -182,7 +183,8 @@ def row_facts(
     else:
         facts.append(spare.sum(1))
     if saturation is not None and not saturation.is_zero:
-        facts.append(saturation.mark(flat, spare).sum(1))
+        calm = saturation.calm is not None and on_host(block.device) and saturation.calm(flat)
+        facts.append(spare.new_zeros(num_rows) if calm else saturation.mark(flat, spare).sum(1))
     num_facts = len(facts)
     if units:
         facts.append(unit_zeros.view(-1))

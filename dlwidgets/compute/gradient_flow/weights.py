@@ -13,6 +13,8 @@ from .statistics import Floats, Transfer, row_norms
 
 #: The elements of a large parameter are summed in rows of this length, and the rows in float64.
 ROW = 1 << 15
+#: Elements copied and measured at a time, while they are in a cache.
+PIECE = 1 << 17
 #: Snapshots larger than this many bytes are not kept between samples.
 KEEP = 64 << 20
 #: Updates below this many eps of the weight, in norm, are looked at element by element.
@@ -100,11 +102,16 @@ class Weights:
                 and p.layout == torch.strided
             ):
                 kinds.setdefault((p.numel(), p.dtype, p.device), []).append(at)
-        for (numel, dtype, device), members in kinds.items():
-            chosen = [parameters[at].detach() for at in members]
-            rows = torch.empty((len(members), numel), dtype=_copy_dtype(dtype), device=device)
-            views = [row.view(p.shape) for row, p in zip(rows.unbind(0), chosen, strict=True)]
-            self._batches.append(Batch([parameters[at] for at in members], members, rows, views))
+        for (numel, dtype, device), everyone in kinds.items():
+            at_a_time = max(1, PIECE // numel)
+            for start in range(0, len(everyone), at_a_time):
+                self._add(parameters, everyone[start : start + at_a_time], dtype, device)
+
+    def _add(self, parameters: list[Any], members: list[int], dtype: torch.dtype, device: torch.device) -> None:
+        chosen = [parameters[at].detach() for at in members]
+        rows = torch.empty((len(members), chosen[0].numel()), dtype=_copy_dtype(dtype), device=device)
+        views = [row.view(p.shape) for row, p in zip(rows.unbind(0), chosen, strict=True)]
+        self._batches.append(Batch([parameters[at] for at in members], members, rows, views))
 
     def _norms(self, batch: Batch, transfer: Transfer, into: Floats) -> None:
         rows = torch.view_as_real(batch.rows).flatten(1) if batch.rows.is_complex() else batch.rows
@@ -132,7 +139,7 @@ class Weights:
 
 
 def _lost(change: Tensor, parameter: Any) -> float:
-    """The share of the elements with a gradient whose ``change`` is zero; of all elements where the gradient is gone."""
+    """The share of the elements with a gradient whose ``change`` is zero; of all where the gradient is gone."""
     still = change == 0
     gradient = parameter.grad
     if gradient is None or gradient.layout != torch.strided or gradient.shape != parameter.shape:

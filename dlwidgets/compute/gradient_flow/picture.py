@@ -1,0 +1,135 @@
+"""What pictures of a `GradientFlow` show: which steps fit, which numbers a log axis can hold, and the words beside."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .result import GradientFlow
+from .verdicts import Verdict
+
+MAX_COLUMNS = 240
+"""A heat map shows at most so many of the sampled steps, evenly chosen, the first and the last among them."""
+
+HEALTHY = (3e-4, 3e-3)
+"""The band around 1e-3 in which the updates of a network that learns well mostly lie, as a share of the weights."""
+
+SMALLEST, LARGEST = 1e-36, 1e36
+"""What a picture's float32 numbers can hold; what lies beyond is drawn at the rim."""
+
+
+class Quantity(NamedTuple):
+    """A table of `GradientFlow` by position: its field, and whether its numbers span powers of ten."""
+
+    field: str
+    logarithmic: bool
+
+
+QUANTITIES = {
+    "gradient norm": Quantity("gradient_norm", True),
+    "activation std": Quantity("activation_std", True),
+    "activation mean": Quantity("activation_mean", False),
+    "zeros": Quantity("zero_fraction", False),
+    "saturated": Quantity("saturated_fraction", False),
+    "dead units": Quantity("dead_fraction", False),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The points that can be drawn: ``x`` and ``y`` without those where y is nan, or, on a log axis, not above 0.
+
+    ``missing`` holds the x of those on a log axis that are exactly 0 or not finite. ``low`` and ``high`` are the powers
+    of ten around y, ``ticks`` at most six of the powers between.
+    """
+
+    x: Float[Tensor, "point"]
+    y: Float[Tensor, "point"]
+    missing: Float[Tensor, "missing"]
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+
+def drawn_steps(flow: GradientFlow, most: int = MAX_COLUMNS) -> list[int]:
+    """The rows of the tables that a heat map shows as columns."""
+    count = len(flow.steps)
+    if count <= most:
+        return list(range(count))
+    return sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})
+
+
+def row_at(flow: GradientFlow, step: int | None) -> int:
+    """The row of the last sampled step up to ``step``; the last row for None, -1 if nothing was sampled."""
+    if step is None or not len(flow.steps):
+        return len(flow.steps) - 1
+    return max(0, int(torch.searchsorted(flow.steps, step, right=True)) - 1)
+
+
+def column_at(columns: Sequence[int], row: int) -> int:
+    """The heat map's column that shows ``row``, or the last one before it."""
+    return max(0, int(np.searchsorted(np.asarray(columns), row, side="right")) - 1)
+
+
+def heat_map(flow: GradientFlow, quantity: str, columns: Sequence[int]) -> Float[Tensor, "position column"]:
+    """The numbers of a heat map: the common logarithm where the quantity spans powers of ten (-inf for 0)."""
+    field, logarithmic = QUANTITIES[quantity]
+    table = getattr(flow, field)[list(columns)].T
+    return table.log10() if logarithmic else table
+
+
+def log_curve(values: Float[Tensor, "point"], x: Tensor | None = None) -> Curve:
+    """``values`` over ``x`` (0, 1, 2, ... if left out) for a log axis."""
+    places = torch.arange(len(values), dtype=torch.float64) if x is None else x.double()
+    drawable = torch.isfinite(values) & (values > 0)
+    y = values[drawable].clamp(SMALLEST, LARGEST)
+    low, high = decades(y)
+    missing = places[(values == 0) | torch.isinf(values)]
+    return Curve(places[drawable], y, missing, low, high, powers_of_ten(low, high))
+
+
+def linear_curve(values: Float[Tensor, "point"], x: Tensor | None = None) -> Curve:
+    """``values`` over ``x`` for a linear axis."""
+    places = torch.arange(len(values), dtype=torch.float64) if x is None else x.double()
+    drawable = torch.isfinite(values)
+    y = values[drawable]
+    low, high = (float(y.min()), float(y.max())) if len(y) else (0.0, 1.0)
+    return Curve(places[drawable], y.clamp(-LARGEST, LARGEST), places[torch.isinf(values)], low, high, ())
+
+
+def decades(*tables: Tensor) -> tuple[float, float]:
+    """The powers of ten around all positive finite numbers, at least one decade apart; (.1, 1) if there are none."""
+    numbers = torch.cat([table.flatten().double() for table in tables])
+    numbers = numbers[torch.isfinite(numbers) & (numbers > 0)].clamp(SMALLEST, LARGEST)
+    if not len(numbers):
+        return 0.1, 1.0
+    low = math.floor(math.log10(float(numbers.min())) + 1e-9)
+    high = math.ceil(math.log10(float(numbers.max())) - 1e-9)
+    return 10.0**low, 10.0 ** max(high, low + 1)
+
+
+def powers_of_ten(low: float, high: float, most: int = 6) -> tuple[float, ...]:
+    """At most ``most`` evenly spaced powers of ten from ``low`` to ``high``, both powers of ten themselves."""
+    first, last = round(math.log10(low)), round(math.log10(high))
+    stride = max(1, math.ceil((last - first) / (most - 1)))
+    return tuple(10.0**exponent for exponent in range(first, last + 1, stride))
+
+
+def verdicts_on(flow: GradientFlow, position: int) -> tuple[Verdict, ...]:
+    """The verdicts that concern a position."""
+    return tuple(verdict for verdict in flow.verdicts if flow.positions[position] in verdict.positions)
+
+
+def rows_of(flow: GradientFlow, verdict: Verdict) -> tuple[list[int], list[int]]:
+    """The indices of the positions and of the parameters that a verdict concerns, in its order."""
+    positions = {position: index for index, position in enumerate(flow.positions)}
+    parameters = {name: index for index, name in enumerate(flow.parameters)}
+    return (
+        [positions[position] for position in verdict.positions if position in positions],
+        [parameters[name] for name in verdict.parameters if name in parameters],
+    )
