@@ -82,17 +82,17 @@ class LatentSpaceExplorer(Exhibit):
         from dlwidgets.compute.latent_space.pictures import as_picture_shape
         from dlwidgets.compute.latent_space.scene import bind_apart, check_data
 
-        # Bad input is refused before any widget is made.
+        # Bad input is refused, and all is known that validates a trait, before any widget is made.
         self._autoencoder = autoencoder
         coder = None if autoencoder is None and self._trains else bind_apart(autoencoder)
         images, labels = check_data(images, labels)
         picture_shape = as_picture_shape(picture_shape)
-        super().__init__(**kwargs)
         self._coder, self._images, self._labels_given, self._picture_shape = coder, images, labels, picture_shape
         self._scene: Scene | None = None
         self._found: dict[str, Any] = {}
         self._drawn: dict[str, Any] = {}
         self._assigns = False
+        super().__init__(**kwargs)
         self._build()
         if coder is not None:
             self._explore()
@@ -239,9 +239,10 @@ class LatentSpaceExplorer(Exhibit):
             self._ask_selected()
 
     def _on_selected(self, change: Any) -> None:
-        with self._assigning():
-            self._plane.cloud.selected = change["new"]
-        self._ask_selected()
+        if self._scene is not None:
+            with self._assigning():
+                self._plane.cloud.selected = change["new"]
+            self._ask_selected()
 
     def _on_z(self, change: Any) -> None:
         from dlwidgets.compute.latent_space.probing import point_of
@@ -382,8 +383,8 @@ class LatentSpaceExplorer(Exhibit):
             self._on_z({"new": self._as_code("z", self.z)})
         elif len(self._plane.cloud.pointer) == 2:
             self._ask("place", tuple(self._plane.cloud.pointer))
-        if first and len(self.selected):
-            self._on_selected({"new": self.selected})
+        if first:
+            self._ask_selected()
         if self.path is not None:
             self._ask_path()
 
@@ -423,6 +424,7 @@ class LatentSpaceExplorer(Exhibit):
         same_box = self._drawn.get("box") == scene.box
         self._drawn = {"scene": scene, "box": scene.box, **dict.fromkeys(("place", "look"))}
         self._plane.show_scene(scene, keep_range=same_box)
+        self._plane.cloud.selected = self.selected
         self._kl.show(scene.space.kl, None)
         self._controls.show_scene(scene)
         self._about.value, self._problem.value = describe_space(scene), describe_problem(scene)
