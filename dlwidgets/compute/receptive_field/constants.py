@@ -6,14 +6,13 @@ softmax certainly zero. Each op's rule here says what is certain about its resul
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .graph import Known, Node, Value, leaves
+from .graph import Known, Node, Value
 
 CertainRule = Callable[[Node, Value], Known | None]
 CERTAIN: dict[str, CertainRule] = {}
@@ -191,17 +190,10 @@ def _pointwise(node: Node, value: Value) -> Known | None:
     """Certain where every argument is."""
     values = node.func(*map(numbers, node.args), **{key: numbers(item) for key, item in node.kwargs.items()})
     values = _picked(values, value)
-    if isinstance(values, Tensor) and node.func._schema.name.endswith("_") and not node.pointwise:
-        return None
     mask = torch.ones((), dtype=torch.bool)
     for item in node.inputs:
         mask = mask & certainty(item)
     return Known(mask, values)
-
-
-def _functional(node: Node, value: Value) -> Known | None:
-    """The pointwise rule, where the node's function may be one that writes: on copies."""
-    return _pointwise(node, value)
 
 
 def _or(first: Known | None, mask: Tensor | None, number: float, dtype: torch.dtype) -> Known | None:
@@ -245,12 +237,12 @@ def _sum(node: Node, value: Value) -> Known | None:
     """An infinity swallows anything finite."""
     first, second = node.args[:2]
     known = _pointwise(node, value) if all(item.known is not None for item in node.inputs) else None
-    if _infinite(first) is None and _infinite(second) is None:
+    if infinite_at(first) is None and infinite_at(second) is None:
         return known
     infinite = torch.zeros(value.shape, dtype=torch.bool)
     values = torch.zeros(value.shape, dtype=value.dtype)
     for item, other in ((first, second), (second, first)):
-        certain_infinity = _infinite(item)
+        certain_infinity = infinite_at(item)
         if certain_infinity is not None and isinstance(other, Value):
             here = certain_infinity & ~certainty(other)
             infinite = infinite | here
@@ -261,30 +253,14 @@ def _sum(node: Node, value: Value) -> Known | None:
     return Known(known.mask | infinite, torch.where(infinite, values, known.values))
 
 
-def _infinite(item: Any) -> Tensor | None:
+def infinite_at(item: Any) -> Tensor | None:
+    """Where an argument is certainly an infinity; None if nowhere."""
     if isinstance(item, (int, float)):
         item = torch.tensor(item)
     if isinstance(item, Value) and item.known is None:
         return None
     found = certainty(item) & torch.isinf(numbers(item)) if isinstance(item, (Value, Tensor)) else None
     return found if found is not None and found.any() else None
-
-
-@certain("_softmax", "_safe_softmax", "softmax")
-def _softmax(node: Node, value: Value) -> Known | None:
-    """Zero where the score is certainly -inf and not all of them are."""
-    x, dim = node.args[:2]
-    if not value.shape or value.shape[dim] == 1:
-        return Known(torch.ones(value.shape, dtype=torch.bool), torch.ones((), dtype=value.dtype).expand(value.shape))
-    if not isinstance(x, Value) or x.known is None:
-        return None
-    low = x.known.where(-math.inf)
-    num_left = (~low).sum(dim, keepdim=True)
-    if node.name != "_safe_softmax":
-        low = low & (num_left > 0)
-    # The only one left is 1, whatever its score.
-    alone = ~low & (num_left == 1)
-    return Known(low | alone, alone.to(value.dtype))
 
 
 @certain("zero", "fill")
@@ -314,28 +290,6 @@ def _special(node: Node, value: Value) -> Known | None:
     return _pointwise(node, value) if node.pointwise and all(item.known is not None for item in node.inputs) else None
 
 
-@certain("mm", "bmm", "addmm", "baddbmm", "linear", "mv")
-def _matrix(node: Node, value: Value) -> Known | None:
-    """Zero where every product has a zero; what is added to it stays where it is certain, as an infinity does anyway."""
-    args = list(node.args)
-    extra = args.pop(0) if node.name in ("addmm", "baddbmm") else None
-    known = None
-    if isinstance(extra, (Value, Tensor)) and _infinite(extra) is not None and node.kwargs.get("beta", 1) == 1:
-        known = Known(_infinite(extra).expand(value.shape), numbers(extra).expand(value.shape))  # type: ignore[union-attr]
-    first, second = args[:2]
-    zeros = [zero_at(item) for item in (first, second)]
-    if all(zero is None for zero in zeros) or (node.name == "linear" and len(args) > 2 and args[2] is not None):
-        return known
-    left, right = (
-        torch.ones(item.shape) if zero is None else (~zero).float()
-        for item, zero in zip((first, second), zeros, strict=True)
-    )
-    empty = (left @ (right.mT if node.name == "linear" else right)) == 0
-    if extra is None:
-        return Known(empty, torch.zeros((), dtype=value.dtype).expand(value.shape))
-    return known
-
-
 @certain("logical_and", "bitwise_and", "__and__")
 def _and(node: Node, value: Value) -> Known | None:
     """False and anything is False."""
@@ -345,80 +299,3 @@ def _and(node: Node, value: Value) -> Known | None:
     for zero in zeros:
         mask = zero.expand(value.shape) if mask is None else mask | zero
     return _or(both, mask, 0, value.dtype)
-
-
-@certain("argmax", "argmin", "argsort")
-def _position(node: Node, value: Value) -> Known | None:
-    """The position on an axis of length 1 is 0."""
-    x, dim = node.args[0], node.args[1] if len(node.args) > 1 else None
-    length = math.prod(x.shape) if dim is None else x.shape[dim] if x.shape else 1
-    if length != 1:
-        return None
-    return Known(torch.ones(value.shape, dtype=torch.bool), torch.zeros((), dtype=value.dtype).expand(value.shape))
-
-
-@certain("bernoulli", "native_dropout")
-def _drawn(node: Node, value: Value) -> Known | None:
-    """A draw with probability 0 or 1 is certain."""
-    probability = node.args[1] if len(node.args) > 1 else None
-    if node.name == "bernoulli" and isinstance(probability, (int, float)) and probability in (0, 1):
-        everywhere = torch.ones(value.shape, dtype=torch.bool)
-        return Known(everywhere, torch.full((), float(probability)).to(value.dtype).expand(value.shape))
-    return None
-
-
-@certain("write_memory")
-def _written(node: Node, value: Value) -> Known | None:
-    """What was certain before and elsewhere, and what is certain about the new numbers."""
-    old, new, strides, shape, view_strides, offset = node.args
-    if certainty(old).any() or certainty(new).any():
-        mask = torch.empty_strided(value.shape, strides, dtype=torch.bool).copy_(certainty(old))
-        values = torch.empty_strided(value.shape, strides, dtype=value.dtype).copy_(numbers(old))
-        mask.as_strided(shape, view_strides, offset).copy_(certainty(new))
-        values.as_strided(shape, view_strides, offset).copy_(numbers(new))
-        return Known(mask, values)
-    return None
-
-
-@certain("read_memory")
-def _read(node: Node, value: Value) -> Known | None:
-    """A view of what is certain."""
-    base, strides, shape, view_strides, offset = node.args
-    mask = torch.empty_strided(base.shape, strides, dtype=torch.bool).copy_(certainty(base))
-    values = torch.empty_strided(base.shape, strides, dtype=value.dtype).copy_(numbers(base))
-    return Known(mask.as_strided(shape, view_strides, offset), values.as_strided(shape, view_strides, offset))
-
-
-@certain("scatter", "index_put", "slice_scatter", "select_scatter", "index_copy", "index_add", "scatter_add", "diag")
-def _put(node: Node, value: Value) -> Known | None:
-    """The op itself moves what is certain, where it only puts numbers at constant places."""
-    places = [item for item in leaves(node.args[1:]) if isinstance(item, Value) and not item.dtype.is_floating_point]
-    if places:
-        return None
-    values = node.func(*map(numbers, node.args), **node.kwargs)
-
-    def unsure(item: Any) -> Any:
-        if isinstance(item, Tensor) and not item.dtype.is_floating_point and item.dtype != torch.bool:
-            return item
-        if isinstance(item, (Value, Tensor)):
-            return (~certainty(item)).to(values.dtype)
-        return [unsure(part) for part in item] if isinstance(item, (list, tuple)) else item
-
-    source = [0 if isinstance(item, float) and node.name == "scatter" else unsure(item) for item in node.args]
-    return Known(node.func(*source, **node.kwargs) == 0, values)
-
-
-@certain("block_diag")
-def _block_diag(node: Node, value: Value) -> Known | None:  # noqa: ARG001
-    """Zero between the blocks."""
-    hidden = node.func([~part for part in certainty(node.args[0])])
-    return Known(~hidden, node.func(numbers(node.args[0])))
-
-
-@certain("_cdist_forward", "_euclidean_dist")
-def _distance(node: Node, value: Value) -> Known | None:
-    """The distance of a row to itself is zero."""
-    if node.args[0] is not node.args[1]:
-        return None
-    same = torch.eye(value.shape[-1], dtype=torch.bool).expand(value.shape)
-    return Known(same, torch.zeros((), dtype=value.dtype).expand(value.shape))

@@ -169,7 +169,10 @@ class Trace:
 
     def _largest(self) -> int:
         """The most numbers that one tensor of the run has."""
-        shapes = [self._run.input_shape, *(out.shape for node in self._run.nodes if node.depends for out in node.outputs)]
+        shapes = [
+            self._run.input_shape,
+            *(out.shape for node in self._run.nodes if node.depends for out in node.outputs),
+        ]
         return max(map(math.prod, shapes))
 
     @property

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import rules_indexing, rules_layout, rules_memory, rules_transforms, rules_values, rules_windows  # noqa: F401 (they fill the table)
+from . import (
+    constants_mixing,
+    rules_indexing,
+    rules_layout,
+    rules_memory,
+    rules_transforms,
+    rules_values,
+    rules_windows,
+)  # noqa: F401 (they fill the tables)
 from .graph import Node, Run, Value
 from .links import Link, Masked, Reshape, Several
 from .regions import Region, union
