@@ -1,5 +1,7 @@
 /** The registry: every model and view that Python may name, one line a file. */
 import '../style/index.css';
+import '../style/dropout.css';
+import '../style/gradient_flow.css';
 import '../style/latent_space.css';
 
 export * from './version';
@@ -13,5 +15,6 @@ export { PointCloud } from './marks/point_cloud';
 export { PointCloudModel } from './marks/point_cloud_model';
 export { Raster } from './marks/raster';
 export { RasterModel } from './marks/raster_model';
+export { CellReadoutModel, CellReadoutView } from './widgets/cell_readout';
 export { ReadoutModel, ReadoutView } from './widgets/readout';
 export { ExhibitModel, ExhibitView } from './widgets/exhibit';

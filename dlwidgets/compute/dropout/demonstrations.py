@@ -1,0 +1,311 @@
+"""The numbers behind each picture of dropout: theory and an experiment for one setting, ready to be drawn."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dlwidgets.compute.context import Context, tick
+from dlwidgets.compute.dropout.activations import activation_named
+from dlwidgets.compute.dropout.arguments import checked_count, checked_probabilities, checked_probability
+from dlwidgets.compute.dropout.combined import Combined, combine
+from dlwidgets.compute.dropout.simulation import draw, expected, simulate
+
+_TOLERANCE = 1e-12
+"""Up to where two orders of operations count as equal: rounding in float64 is a thousand times smaller."""
+
+
+@dataclass(frozen=True, eq=False)
+class Neuron:
+    """A network with one hidden layer, dropout after its ReLU, and one output, over many masks.
+
+    The output is linear in the mask, so its mean over all masks is exactly the output in eval mode.
+
+    Attributes
+    ----------
+    inputs, hidden
+        Values of the input and of the hidden units in eval mode.
+    masks
+        True where a hidden unit survived.
+    outputs, running_mean
+        The output with each mask, and the mean over the masks up to it.
+    eval_output
+        Without dropout.
+    standard_deviation
+        Of the output over all masks, exactly.
+    low, high
+        ``eval_output`` minus and plus two standard errors of the running mean, 2 standard_deviation / sqrt(samples so
+        far); about 95 % of running means lie between them.
+    """
+
+    inputs: Float[Tensor, "input"]
+    hidden: Float[Tensor, "unit"]
+    masks: Bool[Tensor, "sample unit"]
+    outputs: Float[Tensor, "sample"]
+    running_mean: Float[Tensor, "sample"]
+    eval_output: float
+    standard_deviation: float
+    low: Float[Tensor, "sample"]
+    high: Float[Tensor, "sample"]
+
+
+def masked_neuron(
+    probability: float,
+    num_samples: int = 200,
+    seed: int = 0,
+    *,
+    num_inputs: int = 4,
+    num_hidden: int = 10,
+    context: Context | None = None,
+) -> Neuron:
+    """A small fixed network under ``num_samples`` masks drawn with ``seed``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is of the wrong kind or out of range.
+    """
+    tick(context, 0.0, "drawing masks")
+    probability = checked_probability(probability)
+    shape = (checked_count(num_hidden, "num_hidden"), checked_count(num_inputs, "num_inputs"))
+    generator = torch.Generator().manual_seed(3)  # the network is the same for every setting
+    inputs = torch.rand(shape[1], generator=generator, dtype=torch.float64)
+    into = torch.randn(shape, generator=generator, dtype=torch.float64) + 0.5
+    out_of = torch.randn(shape[0], generator=generator, dtype=torch.float64) + 0.3
+    hidden = (into @ inputs).relu()
+    draws = draw(hidden * out_of, probability, "identity", num_samples=num_samples, seed=seed)
+    counts = torch.arange(1, len(draws.totals) + 1, dtype=torch.float64)
+    center = draws.expected.mean.sum() if probability < 1 else (hidden * out_of).sum()
+    deviation = draws.expected.variance.sum().sqrt()
+    margin = 2 * deviation / counts.sqrt()
+    return Neuron(
+        inputs=inputs,
+        hidden=hidden,
+        masks=draws.masks,
+        outputs=draws.totals,
+        running_mean=draws.totals.cumsum(0) / counts,
+        eval_output=float((hidden * out_of).sum()),
+        standard_deviation=float(deviation),
+        low=center - margin,
+        high=center + margin,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class InARow:
+    """How many of a layer's units survive dropouts in a row, and the single dropout that equals them.
+
+    Attributes
+    ----------
+    combined
+        The single one.
+    total
+        The sum of the probabilities, which is not its probability.
+    num_kept
+        0, 1, ..., all units.
+    in_a_row, single
+        Share of the samples in which that many survived all dropouts in a row, and the single one; both experiments
+        have masks of their own.
+    exact
+        The chance of it, binomial with 1 - q.
+    added
+        The chance if q were ``total``; all NaN where that exceeds 1.
+    """
+
+    combined: Combined
+    total: float
+    num_kept: Int[Tensor, "count"]
+    in_a_row: Float[Tensor, "count"]
+    single: Float[Tensor, "count"]
+    exact: Float[Tensor, "count"]
+    added: Float[Tensor, "count"]
+
+
+def in_a_row(
+    probabilities: Any, num_units: int = 20, num_samples: int = 5000, seed: int = 0, *, context: Context | None = None
+) -> InARow:
+    """Dropouts in a row on ``num_units`` units, beside the one dropout with the same effect.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is of the wrong kind or out of range.
+    """
+    tick(context, 0.0, "drawing masks")
+    chances = checked_probabilities(probabilities)
+    units = torch.ones(checked_count(num_units, "num_units"), dtype=torch.float64)
+    combined, total = combine(*chances), math.fsum(chances)
+
+    def shares(p: Any, seed: int) -> Tensor:
+        kept = draw(units, p, "identity", num_samples=num_samples, seed=seed).masks.sum(1)
+        return torch.bincount(kept, minlength=len(units) + 1).double() / len(kept)
+
+    nothing = torch.full((len(units) + 1,), torch.nan, dtype=torch.float64)
+    return InARow(
+        combined=combined,
+        total=total,
+        num_kept=torch.arange(len(units) + 1),
+        in_a_row=shares(chances, seed),
+        single=shares(combined.probability, seed + 1),
+        exact=binomial(len(units), math.prod(1 - p for p in chances)),
+        added=binomial(len(units), 1 - total) if total <= 1 else nothing,
+    )
+
+
+def binomial(num_trials: int, chance: float) -> Float[Tensor, "count"]:
+    """The chance of 0, 1, ..., ``num_trials`` successes."""
+    return torch.tensor(
+        [math.comb(num_trials, k) * chance**k * (1 - chance) ** (num_trials - k) for k in range(num_trials + 1)],
+        dtype=torch.float64,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Orders:
+    """Dropout before and after an activation f, with the same mask, on units that receive a range of values.
+
+    Attributes
+    ----------
+    x, activation
+        What the units receive, and f(x), their output in eval mode.
+    mask
+        True where a unit survived.
+    before, after, difference
+        The outputs for dropout before f and after it, and the former minus the latter.
+    mean_before, mean_after
+        The exact means over all masks.
+    dropped_before, dropped_after
+        What a dropped unit puts out: f(0), and 0.
+    largest_difference
+        The largest magnitude of ``difference`` over all masks: every unit both kept and dropped.
+    same
+        Whether that is nothing but rounding.
+    """
+
+    x: Float[Tensor, "unit"]
+    activation: Float[Tensor, "unit"]
+    mask: Bool[Tensor, "unit"]
+    before: Float[Tensor, "unit"]
+    after: Float[Tensor, "unit"]
+    difference: Float[Tensor, "unit"]
+    mean_before: Float[Tensor, "unit"]
+    mean_after: Float[Tensor, "unit"]
+    dropped_before: float
+    dropped_after: float
+    largest_difference: float
+    same: bool
+
+
+def both_orders(
+    activation: str, probability: float, num_units: int = 41, seed: int = 0, *, context: Context | None = None
+) -> Orders:
+    """Dropout before and after ``activation`` on units that receive evenly spaced values from -3 to 3.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is of the wrong kind or out of range, or nothing is called so in `ACTIVATIONS`.
+    """
+    tick(context, 0.0, "drawing masks")
+    f = activation_named(activation)
+    probability = checked_probability(probability)
+    x = torch.linspace(-3, 3, checked_count(num_units, "num_units"), dtype=torch.float64)
+    before, after = (draw(x, probability, activation, order, num_samples=1, seed=seed) for order in ("before", "after"))
+    one, other = before.expected, after.expected
+    largest = max(float((getattr(one, name) - getattr(other, name)).abs().max()) for name in ("kept", "dropped"))
+    return Orders(
+        x=x,
+        activation=f(x),
+        mask=before.masks[0],
+        before=before.values[0],
+        after=after.values[0],
+        difference=before.values[0] - after.values[0],
+        mean_before=one.mean,
+        mean_after=other.mean,
+        dropped_before=float(f(torch.zeros((), dtype=torch.float64))),
+        dropped_after=0.0,
+        largest_difference=largest,
+        same=largest < _TOLERANCE,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """The output of one unit in training, with or without the factor 1 / (1 - p), for every p and for one.
+
+    Attributes
+    ----------
+    probabilities
+        Those of the curves.
+    eval_output
+        The unit's value x, which is its output in eval mode.
+    means, variances
+        Over all masks, exactly: x and x^2 p / (1 - p) with the factor, (1 - p) x and x^2 p (1 - p) without.
+    mean, variance
+        The same for the one p.
+    agrees
+        Whether ``mean`` is ``eval_output``, up to rounding.
+    sampled_mean, sampled_variance
+        Estimates of them from ``num_samples`` masks.
+    mean_interval, variance_interval
+        The estimates minus and plus two of their standard errors; a variance is not below 0.
+    """
+
+    probabilities: Float[Tensor, "probability"]
+    eval_output: float
+    means: Float[Tensor, "probability"]
+    variances: Float[Tensor, "probability"]
+    mean: float
+    variance: float
+    agrees: bool
+    sampled_mean: float
+    sampled_variance: float
+    mean_interval: tuple[float, float]
+    variance_interval: tuple[float, float]
+    num_samples: int
+
+
+def scaling(
+    probability: float,
+    scaled: bool = True,
+    value: float = 1.0,
+    num_samples: int = 100,
+    seed: int = 0,
+    *,
+    context: Context | None = None,
+) -> Scaling:
+    """One unit that holds ``value`` under dropout with ``probability``, ``scaled`` by 1 / (1 - p) or not.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is of the wrong kind or out of range.
+    """
+    tick(context, 0.0, "drawing masks")
+    probability = checked_probability(probability)
+    unit = torch.tensor([float(value)], dtype=torch.float64)
+    grid = torch.linspace(0, 0.9, 91, dtype=torch.float64)
+    curves = [expected(unit, p, "identity", scaled=scaled) for p in grid.tolist()]
+    exact = expected(unit, probability, "identity", scaled=scaled)
+    sampled = simulate(unit, probability, "identity", num_samples=num_samples, seed=seed, device="cpu")
+    factor = 1.0 if scaled else 1 - probability  # without scaling every output is that many times as large
+    sampled_mean, sampled_variance = factor * float(sampled.mean), factor**2 * float(sampled.variance)
+    of_mean = 2 * factor * float(sampled.mean_standard_error)
+    of_variance = 2 * factor**2 * float(sampled.variance_standard_error)
+    return Scaling(
+        probabilities=grid,
+        eval_output=float(unit),
+        means=torch.cat([curve.mean for curve in curves]),
+        variances=torch.cat([curve.variance for curve in curves]),
+        mean=float(exact.mean),
+        variance=float(exact.variance),
+        agrees=abs(float(exact.mean - unit)) < _TOLERANCE * max(1.0, abs(float(unit))),
+        sampled_mean=sampled_mean,
+        sampled_variance=sampled_variance,
+        mean_interval=(sampled_mean - of_mean, sampled_mean + of_mean),
+        variance_interval=(max(0.0, sampled_variance - of_variance), sampled_variance + of_variance),
+        num_samples=sampled.num_samples,
+    )
