@@ -38,6 +38,9 @@ class FieldMap(Model):
     _view_name = traitlets.Unicode(None, allow_none=True).tag(sync=True)
 
     mode = traitlets.Enum(["products", "query"], default_value="products").tag(sync=True)
+    generation = traitlets.Int(0, help="Counts the tables shown; a question and its answer belong to one.").tag(
+        sync=True
+    )
     out_shape = traitlets.List(traitlets.Int(min=1), help="The sizes of the output axes.").tag(sync=True)
     in_shape = traitlets.List(traitlets.Int(min=1), help="The sizes of the input axes.").tag(sync=True)
     out_at = traitlets.List(traitlets.Int(min=0), help="Positions on the output axes before the last two.").tag(
@@ -125,17 +128,23 @@ class FieldMap(Model):
         """
         self._query = query
 
-    def answer(self, role: str, index: Sequence[int], mask: Any) -> None:
-        """Send the browser the cells seen from ``index``: a bool mask over the other side's axes, None if unknown."""
+    def answer(self, role: str, index: Sequence[int], mask: Any, generation: int | None = None) -> None:
+        """Send what is seen from ``index`` to the browser: a bool mask over the other side's axes, None if unknown.
+
+        ``generation`` is that of the table which the question was about, default the present one; an answer about an
+        older table is not shown.
+        """
         cell = [0, 0, *index][-2:]
         buffers = [] if mask is None else [_pack(np.asarray(mask, dtype=bool).reshape(1, -1)).tobytes()]
-        self.send({"type": "field", "role": role, "cell": [int(i) for i in cell]}, buffers=buffers)
+        content = {"type": "field", "role": role, "cell": [int(i) for i in cell]}
+        self.send({**content, "generation": self.generation if generation is None else generation}, buffers=buffers)
 
     def _show(self, **traits: Any) -> None:
         traits.setdefault("status", "exact")
         traits.setdefault("because", "")
         traits.setdefault("windows", None)
         with self.hold_sync():
+            self.generation += 1
             for name, value in traits.items():
                 if not self.has_trait(name):
                     raise TypeError(f"FieldMap got an unknown argument {name!r}")
@@ -143,6 +152,8 @@ class FieldMap(Model):
 
     def _hear(self, _: Any, content: Any, __: Any) -> None:
         if not isinstance(content, dict) or content.get("type") != "query" or self._query is None:
+            return
+        if content.get("generation") != self.generation:  # about a table that the browser is about to forget
             return
         role, cell = content["role"], [int(i) for i in content["cell"]]
         shape, at = (self.out_shape, self.out_at) if role == "unit" else (self.in_shape, self.in_at)

@@ -125,6 +125,8 @@ class ReceptiveFieldViewer(Exhibit):
         self._badge = ipywidgets.Label()
         self._grew = ipywidgets.Label()
         self._areas = ipywidgets.Label()
+        for words in (self._grew, self._areas):
+            words.add_class("dlw-words")
         self._layer_choice = ipywidgets.Dropdown(description="layer", layout={"width": "min(420px, 100%)"})
         self._channel_choice = ipywidgets.Dropdown(
             options=[("all together", ALL)], description="channel", layout={"width": "210px"}
@@ -348,19 +350,18 @@ class ReceptiveFieldViewer(Exhibit):
         """Have the runner answer a hover that the browser cannot answer itself."""
         from dlwidgets.compute.receptive_field import inspection
 
-        look = self._look
+        generation = self._pictures.map.generation
 
         def answer(mask: Any) -> None:
-            if self._look is look:
-                self._pictures.map.answer(role, index, mask)
+            self._pictures.map.answer(role, index, mask, generation)
 
         self._compute(
             inspection.answer,
             self._inspection,
             role,
             index,
-            layer=self.layer,
-            channel=self.channel,
+            layer=None if self._look is None else self._look.layer,
+            channel=None if self._look is None else self._look.channel,
             topic="query",
             then=answer,
             failed=lambda _: answer(None),
@@ -429,8 +430,7 @@ class ReceptiveFieldViewer(Exhibit):
             self._label(self._strip.figure, "Layers of the network", self._grew.value)
         self._pictures.show_layer(look)
         self._strip.select(look.index)
-        if look.index is not None or self.layer is None:  # a module made of layers is not among the choices
-            self._layer_choice.value = OUTPUT if look.index is None else look.index
+        self._layer_choice.value = OUTPUT if look.layer is None or look.index is None else look.index
         channels = [("all together", ALL), *[(str(channel), channel) for channel in range(look.num_channels or 0)]]
         if len(self._channel_choice.options) != len(channels):
             self._channel_choice.options = channels

@@ -156,8 +156,9 @@ class LayerStackViewer(ReceptiveFieldViewer):
         height, width = self._example.sizes or (1, 1)
         self.other = type(self)(layers, size=(height, width), image=self.image)
         self.other._compare.add_class("dlw-hidden")
-        first = ipywidgets.VBox(self._single, layout={"flex": "1 1 300px"})
-        self.other.layout.flex = "1 1 300px"
+        first = ipywidgets.VBox(self._single)
+        for stack in (first, self.other):
+            stack.add_class("dlw-stack")
         row = ipywidgets.Box([first, self.other])
         row.add_class("dlw-row")
         self._compare.add_class("dlw-hidden")

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 HINT = "Move over a unit to see its pixels, or over the input to see who sees a pixel. Click pins, arrow keys move."
 
 
+HEIGHT = "min(380px, 75vw)"
+"""Of each figure: no empty bands above and below the square on a phone."""
+
+
 class FieldPictures:
     """Made once; each ``show_...`` assigns what has changed.
 
@@ -35,9 +39,11 @@ class FieldPictures:
         self.units = Raster(linked=self.map, role="unit", report_hover=False)
         self.input = Raster(linked=self.map, role="input", report_hover=False)
         self.heat = Raster(report_hover=False)
-        self._units_figure = raster_figure(self.units, title="Units", height=380)
-        self._input_figure = raster_figure(self.input, title="Input", height=380)
-        self.heat_figure = raster_figure(self.heat, title="Effective field", height=380)
+        self._units_figure = raster_figure(self.units, title="Units")
+        self._input_figure = raster_figure(self.input, title="Input")
+        self.heat_figure = raster_figure(self.heat, title="Effective field")
+        for figure in (self._units_figure, self._input_figure, self.heat_figure):
+            figure.layout.height = HEIGHT
         self.readout = Readout(linked=self.map, text=HINT)
         self.box = ipywidgets.Box([self._units_figure, self._input_figure])
         self.box.add_class("dlw-row")

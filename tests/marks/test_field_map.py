@@ -88,7 +88,8 @@ def test_boxes_are_checked_before_they_are_sent():
 def ask(field_map, role, cell):
     sent = []
     field_map.send = lambda content, buffers=None: sent.append((content, buffers))
-    field_map._handle_custom_msg({"type": "query", "role": role, "cell": cell}, [])
+    question = {"type": "query", "role": role, "cell": cell, "generation": field_map.generation}
+    field_map._handle_custom_msg(question, [])
     return sent
 
 
@@ -104,7 +105,7 @@ def test_a_question_reaches_the_function_as_an_index(out_shape, out_at, cell, in
     field_map.on_query(lambda role, at: asked.append((role, at)) or mask)
     [(content, [buffer])] = ask(field_map, "unit", cell)
     assert asked == [("unit", index)]
-    assert content == {"type": "field", "role": "unit", "cell": cell}
+    assert content == {"type": "field", "role": "unit", "cell": cell, "generation": 1}
     np.testing.assert_array_equal(unpack(np.frombuffer(buffer, np.uint8), 0, 1, 15).reshape(3, 5), mask)
 
 
@@ -118,5 +119,21 @@ def test_a_question_may_be_answered_later_or_not_at_all():
     sent = []
     field_map.send = lambda content, buffers=None: sent.append((content, buffers))
     with pytest.raises(ZeroDivisionError):
-        field_map._hear(field_map, {"type": "query", "role": "unit", "cell": [0, 1]}, [])
-    assert sent == [({"type": "field", "role": "unit", "cell": [0, 1]}, [])]
+        field_map._hear(field_map, {"type": "query", "role": "unit", "cell": [0, 1], "generation": 1}, [])
+    assert sent == [({"type": "field", "role": "unit", "cell": [0, 1], "generation": 1}, [])]
+
+
+def test_questions_and_answers_about_an_older_table_are_told_apart():
+    field_map = FieldMap()
+    asked, sent = [], []
+    field_map.on_query(lambda role, index: asked.append(index))
+    field_map.send = lambda content, buffers=None: sent.append(content)
+    field_map.show_boxes(np.zeros((2, 1, 2)), (2,), (3,))
+    old = {"type": "query", "role": "unit", "cell": [0, 1], "generation": field_map.generation}
+    field_map._hear(field_map, old, [])
+    assert asked == [(1,)]
+    field_map.show_boxes(np.ones((2, 1, 2)), (2,), (3,))  # another layer, while that question is being answered
+    field_map.answer("unit", (1,), np.ones(3), generation=old["generation"])
+    field_map._hear(field_map, old, [])  # and one that was on its way
+    assert asked == [(1,)]
+    assert sent[-1]["generation"] == 1 != field_map.generation

@@ -33,7 +33,8 @@ class Look:
     """One layer, ready to be looked at.
 
     Attributes:
-        index: of the layer in ``net.layers``; None for the model's output.
+        layer: as asked for.
+        index: of the layer in ``net.layers``; None for an output that no layer gave.
         title: what it is called, with its kind.
         sizes: numbers of units along each output axis.
         input_sizes: numbers of positions along each input axis.
@@ -53,6 +54,7 @@ class Look:
         input_picture: the first sample of the input.
     """
 
+    layer: Any
     index: int | None
     title: str
     sizes: tuple[int, ...]
@@ -159,6 +161,7 @@ def look(
     windows = _windows(inspection, place)
     tick(context, 0.9, "running the model")
     return Look(
+        layer=layer,
         index=place.index,
         title=_title(inspection, place),
         sizes=place.sizes,
@@ -257,7 +260,7 @@ def _outside(windows: np.ndarray, sizes: tuple[int, ...], input_sizes: tuple[int
 def _title(inspection: Inspection, place: Place) -> str:
     if place.name is None:
         return "output"
-    if place.index is None:
+    if place.index is None or inspection.net.layers[place.index].name != place.name[0]:
         return f"module {place.name[0] or 'model'}"
     return f"layer {inspection.names[place.index]} ({inspection.net.layers[place.index].kind})"
 

@@ -12,7 +12,7 @@ class Place:
     """One layer of a trace, or its output, as a grid of units.
 
     Attributes:
-        index: in ``net.layers``; None for the model's output and for a module that is made of layers.
+        index: of the layer in ``net.layers`` that gave it; None if none did (an operation outside of any).
         name: of the module and the number of its call (None: the last); None for the model's output.
         axes: the axes of its output tensor that are positions.
         sizes: numbers of units along them.
@@ -26,11 +26,6 @@ class Place:
     num_channels: int | None
 
 
-def input_sizes_of(net: Trace) -> tuple[int, ...]:
-    """Numbers of positions along each axis of the input."""
-    return tuple(net.input_shape[axis] for axis in net.axes)
-
-
 def place_of(net: Trace, layer: Any, output_axes: tuple[int, ...] | None) -> Place:
     """Find a layer given by index, name (its last call) or (name, call); None is the output.
 
@@ -42,12 +37,10 @@ def place_of(net: Trace, layer: Any, output_axes: tuple[int, ...] | None) -> Pla
     target = net.target(layer, None, output_axes)
     shape = target.value.shape
     num_channels = None if target.channel_axis is None else shape[target.channel_axis]
-    index = _index_of(net, layer)
-    name = layer
-    if index is not None:
+    index = _layer_of(net, layer, target.value)
+    name: tuple[str, int | None] | None = (layer, None) if isinstance(layer, str) else layer
+    if index is not None and layer is not None and not isinstance(layer, str | tuple):
         name = (net.layers[index].name, net.layers[index].call)
-    elif isinstance(layer, str):
-        name = (layer, None)
     return Place(index, name, target.axes, target.sizes, num_channels)
 
 
@@ -69,7 +62,7 @@ def check(name: str, value: Any, net: Trace, layer: Any, output_axes: tuple[int,
         place_of(net, value, output_axes)
         return tuple(value) if isinstance(value, list) else value
     if name == "pixel":
-        return None if value is None else checked_position(name, value, input_sizes_of(net))
+        return None if value is None else checked_position(name, value, net.input_sizes)
     if name == "channel":
         return net.target(layer, value, output_axes).channel
     place = place_of(net, layer, output_axes)
@@ -103,11 +96,11 @@ def corresponding(unit: tuple[int, ...], sizes: tuple[int, ...], new_sizes: tupl
     return tuple((2 * at + 1) * new // (2 * old) for at, old, new in zip(unit, sizes, new_sizes, strict=True))
 
 
-def _index_of(net: Trace, layer: Any) -> int | None:
-    if layer is None:
-        return None
-    if not isinstance(layer, str | tuple):
+def _layer_of(net: Trace, layer: Any, value: Any) -> int | None:
+    """The layer asked for by index or name, else the last one that gave this very output."""
+    if layer is not None and not isinstance(layer, str | tuple):
         return int(layer) % len(net.layers)
     name, call = layer if isinstance(layer, tuple) else (layer, None)
-    found = [i for i, each in enumerate(net.layers) if each.name == name and call in (None, each.call)]
-    return found[-1] if found else None
+    asked = [i for i, each in enumerate(net.layers) if each.name == name and call in (None, each.call)]
+    same = [i for i in range(len(net.layers)) if net.target(i).value is value]
+    return next(iter((asked or same)[-1:]), None)

@@ -19,6 +19,14 @@ export interface HoverDetail {
   cell: Cell | null;
 }
 
+interface Answer {
+  type: string;
+  role: Role;
+  cell: Cell;
+  /** Of the table that the question was about. */
+  generation: number;
+}
+
 /** The nearest element around a view inside which hovering is shared. */
 export function hoverRoot(element: Element): Element {
   return element.closest('.dlw-exhibit') ?? element.closest('.jp-OutputArea-child') ?? document.body;
@@ -47,6 +55,7 @@ export class FieldMapModel extends WidgetModel {
       _view_name: null,
       _protocol: PROTOCOL,
       mode: 'products',
+      generation: 0,
       bits: null,
       index: null,
       boxes: null,
@@ -159,23 +168,24 @@ export class FieldMapModel extends WidgetModel {
       return;
     }
     this.asked = keyOf(role, cell);
-    this.send({ type: 'query', role, cell }, {});
+    this.send({ type: 'query', role, cell, generation: this.get('generation') }, {});
   }
 
-  private hear(content: { type: string; role: Role; cell: Cell }, buffers: DataView[]): void {
-    if (content.type !== 'field' || keyOf(content.role, content.cell) !== this.asked) {
+  private hear(content: Answer, buffers: DataView[]): void {
+    const { type, role, cell, generation } = content;
+    if (type !== 'field' || generation !== this.get('generation') || keyOf(role, cell) !== this.asked) {
       return;
     }
     this.asked = null;
     if (buffers.length > 0) {
       const { buffer, byteOffset, byteLength } = buffers[0];
-      const shape: number[] = this.get(content.role === 'unit' ? 'in_shape' : 'out_shape');
+      const shape: number[] = this.get(role === 'unit' ? 'in_shape' : 'out_shape');
       const size = shape.reduce((product, length) => product * length, 1);
       const mask = unpackRow(new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength), 0, 0, size);
       if (this.answers.size >= MAX_ANSWERS) {
         this.answers.delete(this.answers.keys().next().value!);
       }
-      this.answers.set(keyOf(content.role, content.cell), mask);
+      this.answers.set(keyOf(role, cell), mask);
     }
     const { next } = this;
     this.next = this.last = null;
