@@ -18,6 +18,11 @@ Rows = NDArray[np.bool_]
 Affine = tuple[Fraction, Fraction, Fraction]
 
 
+def any_along(mask: Rows, axis: int | tuple[int, ...], keepdims: bool = False) -> Rows:
+    """Whether anything is True along some axes."""
+    return np.asarray(mask.any(axis=axis, keepdims=keepdims))
+
+
 class AxisMap:
     """What output positions of one axis read along one input axis."""
 
@@ -129,7 +134,7 @@ def window(
 def transposed_window(
     num_out: int, num_in: int, size: int, stride: int, padding: int, dilation: int, taps: tuple[int, ...] | None = None
 ) -> AxisMap:
-    """The window of a transposed convolution: output u reads input i where u + padding = i * stride + tap * dilation."""
+    """A transposed convolution: output u reads input i where u + padding = i * stride + tap * dilation."""
     used = np.arange(size) if taps is None else np.asarray(taps, dtype=np.int64)
     numerator = np.arange(num_out)[:, None] + padding - used[None, :] * dilation
     table = np.where(numerator % stride == 0, numerator // stride, -1)

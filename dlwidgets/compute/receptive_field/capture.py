@@ -1,8 +1,8 @@
 """Recording a run of a model: every op as a node of a graph, writes in place turned into new values.
 
 Tensors that depend on the input, on a Parameter or on a random draw become `Traced` tensors, which have a shape and,
-unless the run needs them, no numbers. Tensors made from buffers and constants alone stay real ones, so that holes can be
-read from their values. A tensor that already existed is never written to: the written state lives in a `Root` here.
+unless the run needs them, no numbers. Tensors made from buffers and constants alone stay real ones, so that holes can
+be read from their values. A tensor that already existed is never written to: the written state lives in a `Root` here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Traced(Tensor):
         cls: Any, layout: tuple[Any, Any, int, torch.dtype], device: Any, recorder: Any, root: Any, value: Any
     ) -> Any:
         shape, strides, offset, dtype = layout
-        made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made = Tensor._make_wrapper_subclass(
             cls, shape, strides=strides, storage_offset=offset, dtype=dtype, device=device, requires_grad=False
         )
         made.recorder, made.root, made.value, made.version = recorder, root, value, root.version
@@ -81,7 +81,7 @@ class Traced(Tensor):
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         return self.numbers("numpy").__array__(*args, **kwargs)
 
-    def __repr__(self, **_: Any) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"Traced({tuple(self.shape)})"
 
     def __deepcopy__(self, memo: Any) -> Any:
@@ -242,7 +242,7 @@ class Recorder(TorchDispatchMode):
             return self._restrided(args[0], result, real)
         return self._outputs(op, func, args, resolved, keywords, result, real)
 
-    def _restrided(self, base: Tensor, result: Tensor, real: Tensor | None) -> Traced:
+    def _restrided(self, base: Tensor, result: Any, real: Tensor | None) -> Traced:
         """A view laid over the memory itself, whatever tensor it was asked of."""
         root = self._root_of(base)
         layout = tuple(result.shape), result.stride(), result.storage_offset(), result.dtype

@@ -153,7 +153,7 @@ def _copies(node: Node, value: Value) -> Known | None:
     if node.name in ("im2col",) or "_pad" in node.name:
         # Not made for bools.
         mask = node.func(certainty(node.args[0]).double(), *node.args[1:], **node.kwargs) == 1
-        return Known(mask if node.name != "im2col" else mask, values)
+        return Known(mask, values)
     first = certainty(node.args[0])
     return Known(_picked(node.func(first, *node.args[1:], **node.kwargs), value), values)
 

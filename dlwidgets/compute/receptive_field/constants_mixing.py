@@ -70,7 +70,7 @@ def _softmax(node: Node, value: Value) -> Known | None:
 
 @certain("mm", "bmm", "addmm", "baddbmm", "linear", "mv")
 def _matrix(node: Node, value: Value) -> Known | None:
-    """Zero where every product has a zero; what is added to it stays where it is certain, as an infinity does anyway."""
+    """Zero where every product has a zero; a certain infinity that is added stays."""
     args = list(node.args)
     extra = args.pop(0) if node.name in ("addmm", "baddbmm") else None
     known = None
@@ -133,7 +133,7 @@ def _read(node: Node, value: Value) -> Known | None:
 
 
 @certain("scatter", "index_put", "slice_scatter", "select_scatter", "index_copy", "index_add", "scatter_add", "diag")
-def _put(node: Node, value: Value) -> Known | None:
+def _put(node: Node, value: Value) -> Known | None:  # noqa: ARG001
     """The op itself moves what is certain, where it only puts numbers at constant places."""
     places = [item for item in leaves(node.args[1:]) if isinstance(item, Value) and not item.dtype.is_floating_point]
     if places:

@@ -29,7 +29,7 @@ class EffectiveField:
     no contribution. ``num_inputs`` is the number of inputs averaged over.
     """
 
-    contribution: Float[Tensor, "..."]
+    contribution: Float[Tensor, " *axes"]
     areas: Mapping[float, int]
     num_inputs: int
 
@@ -51,9 +51,9 @@ def effective_receptive_field(
     model
         It is run in its present mode and comes out bitwise as it went in.
     inputs
-        A tensor whose first axis counts the inputs, or an iterable of inputs as `trace` takes them: tensors with a batch
-        axis, or tuples of positional arguments. Every sample of a batch counts as one input. Samples run one by one, but
-        for a model with modules in train mode, whose batches stay together.
+        A tensor whose first axis counts the inputs, or an iterable of inputs as `trace` takes them: tensors with a
+        batch axis, or tuples of positional arguments. Every sample of a batch counts as one input. Samples run one by
+        one, but for a model with modules in train mode, whose batches stay together.
     unit
         One int per output axis, negatives from the end, as for `Trace.field`.
     layer, axes
@@ -161,7 +161,8 @@ def _gradient(
         with calls.watching(model):
             output = first_tensor(model(leaf.clone(), *rest))
         if target.call is not None:
-            output = next((call.value for call in calls.calls if (call.name, call.call) == target.call), None)
+            outputs: dict[tuple[str, int], Any] = {(call.name, call.call): call.value for call in calls.calls}
+            output = outputs.get(target.call)
         if output is None or not output.requires_grad:
             return None
         picked = output[target.index(unit, sample)].sum()

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from .axis_maps import AxisMap, Taps
 from .graph import Run, Value
-from .links import Elsewhere, Link, Several
+from .links import Elsewhere, Link, Several, Source
 from .walk import Walk
 
 Line = tuple[int | None, Fraction, Fraction, Fraction] | None
@@ -69,17 +69,19 @@ def _through(link: Link, lines: list[Line]) -> list[Line]:
     return [_follow(sources, line, link) for line in lines]
 
 
-def _follow(sources: list[tuple[int | None, object]], line: Line, link: Link) -> Line:
+def _follow(sources: list[Source], line: Line, link: Link) -> Line:
     """How a line over an input of a link looks from its output."""
-    if line is None or line[0] is None:
-        return line
+    if line is None:
+        return None
     axis, jump, low, high = line
+    if axis is None:
+        return line
     out, how = sources[axis]
     if out is None:
         if how is None or isinstance(how, AxisMap):
             # The whole axis: sizes beyond the edges have no meaning. An axis of length 1 has no other position.
             return (None, jump, low, high) if link.in_shape[axis] == 1 else None
-        chosen = [index for index, hit in enumerate(how[0]) if hit]  # type: ignore[index]
+        chosen = [index for index, hit in enumerate(how[0]) if hit]
         if not chosen:
             return None
         return None, jump, jump * chosen[0] + low, jump * chosen[-1] + high

@@ -45,7 +45,7 @@ class Value:
 
     def __init__(self, shape: Shape, dtype: torch.dtype, node: Node | None, number: int, time: int) -> None:
         self.shape, self.dtype, self.node, self.number, self.time = shape, dtype, node, number, time
-        self.depends = node is not None and node.depends
+        self.depends: bool = node is not None and node.depends
         self.known: Known | None = None
         self.geometry: Any = None
 
@@ -59,7 +59,7 @@ class Node:
         self.name, self.func, self.args, self.kwargs = name, func, args, kwargs
         self.pointwise = func is not None and (torch.Tag.pointwise in func.tags or name in POINTWISE)
         self.inputs = [item for item in leaves((args, kwargs)) if isinstance(item, Value)]
-        self.depends = any(item.depends for item in self.inputs)
+        self.depends: bool = any(item.depends for item in self.inputs)
         self.outputs: list[Value] = []
         self.links: dict[int, Any] = {}
 

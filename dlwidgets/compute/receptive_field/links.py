@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .axis_maps import AxisMap, Rows
+from .axis_maps import AxisMap, Rows, any_along
 from .regions import (
     Factor,
     NotProducts,
@@ -51,7 +51,7 @@ class Link:
                     raise
         return self._back_mask(region.dense()).simplified()
 
-    def _back_terms(self, region: Region) -> Region:
+    def _back_terms(self, region: Region) -> Region:  # noqa: ARG002
         raise NotProducts
 
     def _back_mask(self, mask: NDArray[np.bool_]) -> Region:
@@ -116,7 +116,7 @@ class Separable(Link):
         if self.within is not None:
             mask = mask & Region(self.out_shape, [self.within]).dense()
         if self.unused:
-            mask = mask.any(axis=tuple(axis + 1 for axis in self.unused), keepdims=True)
+            mask = any_along(mask, tuple(axis + 1 for axis in self.unused), keepdims=True)
         for out, how in self.axes:
             if out is not None and isinstance(how, AxisMap):
                 moved = np.moveaxis(mask, out + 1, -1)
@@ -249,7 +249,7 @@ def split_rows(rows: Rows, sizes: list[int]) -> list[list[Rows]]:
         return [[rows]]
     rest = math.prod(sizes[1:])
     table = rows.reshape(len(rows), sizes[0], rest)
-    head, tail = table.any(axis=2), table.any(axis=1)
+    head, tail = any_along(table, 2), any_along(table, 1)
     if (head[:, :, None] & tail[:, None, :] == table).all():
         return [[head, *pieces] for pieces in split_rows(tail, sizes[1:])]
     if len(rows) != 1:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .axis_maps import Rows
+from .axis_maps import Rows, any_along
 from .regions import Factor, NotProducts, Region, Term, gate, intersect, is_empty, only
 
 LARGEST_CHUNK = 2**25
@@ -20,9 +20,9 @@ LARGEST_CHUNK = 2**25
 class Table:
     """The fields of all units of an output, as a union of at most 8 products.
 
-    ``terms``: each term has one entry per input axis, ``(axis, rows)``: ``rows[u]`` are the positions that the term holds
-    along that input axis for units with coordinate u along output axis number ``axis`` (an index into the output's axes
-    of positions); with axis None ``rows`` has one row, for all units. None if the fields are no such union.
+    ``terms``: each term has one entry per input axis, ``(axis, rows)``: ``rows[u]`` are the positions that the term
+    holds along that input axis for units with coordinate u along output axis number ``axis`` (an index into the
+    output's axes of positions); with axis None ``rows`` has one row, for all units. None if the fields are no such union.
     ``status`` and ``because`` are as in `Field`, for all units together.
     """
 
@@ -71,7 +71,7 @@ def boxes_of_terms(table: Table, num_axes: int) -> NDArray[np.int64]:
     for term in table.terms:
         alive = np.ones((1,) * len(table.sizes), dtype=np.bool_)
         for tag, rows in term:
-            alive = alive & _spread(rows.any(axis=1), tag, len(table.sizes))
+            alive = alive & _spread(any_along(rows, 1), tag, len(table.sizes))
         for axis, (tag, rows) in enumerate(term):
             first = _spread(rows.argmax(axis=1), tag, len(table.sizes))
             last = _spread(rows.shape[1] - rows[:, ::-1].argmax(axis=1), tag, len(table.sizes))
@@ -90,8 +90,8 @@ def boxes_of_masks(masks: Rows) -> NDArray[np.int64]:
     num_axes = masks.ndim - 1
     boxes = np.zeros((len(masks), num_axes, 2), dtype=np.int64)
     for axis in range(num_axes):
-        rows = masks.any(axis=tuple(a + 1 for a in range(num_axes) if a != axis))
-        alive = rows.any(axis=1)
+        rows = any_along(masks, tuple(a + 1 for a in range(num_axes) if a != axis))
+        alive = any_along(rows, 1)
         boxes[:, axis, 0] = np.where(alive, rows.argmax(axis=1), 0)
         boxes[:, axis, 1] = np.where(alive, rows.shape[1] - rows[:, ::-1].argmax(axis=1), 0)
     return boxes

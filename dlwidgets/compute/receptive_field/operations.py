@@ -28,9 +28,9 @@ RANDOM = {
 
 @dataclass(frozen=True)
 class Operation:
-    """``writes``: positions of arguments written to; ``functional`` and ``functional_func``: the name of the op without the
-    writing, and its function; ``views``: the result shares memory with the first tensor; ``fills``: the result does not
-    depend on the numbers of its arguments; ``reads_data``: it hands out numbers, or a shape that depends on them;
+    """``writes``: positions of arguments written to; ``functional`` and ``functional_func``: the name of the op without
+    the writing, and its function; ``views``: the result shares memory with the first tensor; ``fills``: the result does
+    not depend on the numbers of its arguments; ``reads_data``: it hands out numbers, or a shape that depends on them;
     ``outs``: the names of keywords that it writes to."""
 
     name: str

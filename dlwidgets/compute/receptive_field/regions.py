@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .axis_maps import Rows
+from .axis_maps import Rows, any_along
 
 Factor = tuple[int | None, Rows]
 Term = tuple[Factor, ...]
@@ -80,7 +80,7 @@ def is_empty(term: Term) -> bool:
 def gate(term: list[Factor], condition: Factor) -> bool:
     """Keep ``term`` (changed in place) only where ``condition`` holds anything; False if that is nowhere."""
     tag, rows = condition
-    alive = rows.any(axis=1)
+    alive = any_along(rows, 1)
     if alive.all():
         return True
     if tag is None or not alive.any():
@@ -180,7 +180,7 @@ def from_mask(mask: NDArray[np.bool_]) -> Region:
     num_axes = len(shape)
     if not mask.any():
         return Region(shape, [])
-    factors = [mask.any(axis=tuple(a + 1 for a in range(num_axes) if a != axis)) for axis in range(num_axes)]
+    factors = [any_along(mask, tuple(a + 1 for a in range(num_axes) if a != axis)) for axis in range(num_axes)]
     sizes = np.ones(len(mask), dtype=np.int64)
     for rows in factors:
         sizes = sizes * rows.sum(axis=1)

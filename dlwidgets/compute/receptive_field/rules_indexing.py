@@ -245,7 +245,7 @@ def fold(node: Node, number: int) -> Found:
     out_shape, in_shape = node.outputs[number].shape, shape_of(x)
     if too_large(out_shape, in_shape):
         return everywhere(node, number, node.name)
-    size, kernel, dilation, padding, stride = node.args[1:6]
+    kernel, dilation, padding, stride = node.args[2:6]
     image = torch.arange(1, math.prod(out_shape) + 1, dtype=torch.float64).reshape(out_shape)
     columns = torch.nn.functional.unfold(image, kernel, dilation, padding, stride).long().reshape(-1)
     inside = columns > 0

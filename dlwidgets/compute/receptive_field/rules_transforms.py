@@ -1,4 +1,4 @@
-"""What ops read that mix several axes at once: Fourier transforms, distances, products of three, gradients of layers."""
+"""What ops read that mix several axes: Fourier transforms, distances, products of three, gradients of layers."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def convolution_backward(node: Node, number: int) -> Found:
 
         return everywhere(node, number, node.name)
     forward = Node("convolution", None, (shaped(out_shape), weight, None, *node.args[4:10]), {})
-    forward.outputs = [shaped(out_gradient.shape)]  # type: ignore[list-item]
+    forward.outputs = [shaped(out_gradient.shape)]
     found: Found = []
     for _, link in convolution(forward, 0):
         sources = link.sources()

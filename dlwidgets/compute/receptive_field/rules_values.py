@@ -161,7 +161,20 @@ def _affine(node: Node, number: int, places: range, axis: int) -> Found:
 
 
 @rule(
-    "mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "vdot", "linear", "matmul", "_sparse_mm", "inner", "_sparse_addmm"
+    "mm",
+    "bmm",
+    "addmm",
+    "baddbmm",
+    "addbmm",
+    "mv",
+    "addmv",
+    "dot",
+    "vdot",
+    "linear",
+    "matmul",
+    "_sparse_mm",
+    "inner",
+    "_sparse_addmm",
 )
 def matrix_product(node: Node, number: int) -> Found:
     """Rows of the first with columns of the second, but for what a certain zero leaves out."""

@@ -149,6 +149,12 @@ def quiet(model: nn.Module, arguments: tuple[Any, ...]) -> Iterator[None]:
             torch._C._set_mkldnn_enabled(mkldnn)
 
 
+def random_states() -> tuple[Any, ...]:
+    """The states of the global random numbers of Python and numpy, to be compared."""
+    state: Any = np.random.get_state()  # noqa: NPY002 (the global one is meant)
+    return random.getstate(), state[1].tobytes(), state[2:]
+
+
 def _record(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> Run:
     recorder = Recorder(list(model.parameters()), real)
     entered: list[Traced] = []
@@ -172,11 +178,11 @@ def _record(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> Run:
         return Value(tuple(found.shape), found.dtype, None, 0, time)
 
     calls = Calls(model, value_of)
-    before = random.getstate(), np.random.get_state()[1:]  # noqa: NPY002 (the global one is meant)
+    before = random_states()
     with quiet(model, arguments), calls.watching(model), DataSetter(recorder), recorder:
         output = model(*given)
-        after = random.getstate(), np.random.get_state()[1:]  # noqa: NPY002
-    if before[0] != after[0] or any(np.any(a != b) for a, b in zip(before[1], after[1], strict=True)):
+        after = random_states()
+    if before != after:
         # Which way the code went may depend on draws that no graph shows.
         recorder.broken = 0, "random numbers of Python or numpy"
     tensor = first_tensor(output)

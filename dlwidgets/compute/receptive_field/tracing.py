@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .arguments import checked_axes, checked_example, checked_model, checked_position, integer
+from .axis_maps import any_along
 from .geometry import Geometry, Number
 from .graph import Call, Run, Value
 from .many_units import (
@@ -99,19 +100,20 @@ class Trace:
         if table.terms is not None:
             mask = units_that_see(table, position)
         else:
-            mask = np.concatenate([masks[(slice(None), *position)] for masks in self._masks(target)])
+            flat = int(np.ravel_multi_index(position, self.input_sizes)) if position else 0
+            mask = np.concatenate([masks.reshape(len(masks), -1)[:, flat] for masks in self._masks(target)])
             mask = mask.reshape(target.sizes)
         return field_of(mask, table.status, table.because if table.status == "bound" or mask.any() else "")
 
     def size_map(self, layer: LayerKey = None) -> Tensor:
-        """The box extents of every unit, clipped to the input: int64 (*output sizes, number of axes), 0 if it sees nothing."""
+        """The box extents of every unit, clipped to the input: int64 (*output sizes, number of axes), 0 if none."""
         boxes = self.boxes(layer)
         return torch.from_numpy(boxes[..., 1] - boxes[..., 0])
 
     def boxes(
         self, layer: LayerKey = None, channel: int | None = None, output_axes: tuple[int, ...] | None = None
     ) -> np.ndarray:
-        """The box of every unit: int64 (*output sizes, number of input axes, 2), start and stop; 0, 0 if it sees nothing."""
+        """The box of every unit: int64 (*output sizes, number of input axes, 2), start and stop; 0, 0 if none."""
         target = self.target(layer, channel, output_axes)
         sizes = target.sizes
         if self._broken(target.value):
@@ -198,7 +200,7 @@ class Trace:
         if 0 not in self._axes and mask.ndim > 1:
             mask = mask[:, :1]
         others = tuple(a + 1 for a in range(len(region.shape)) if a not in self._axes)
-        mask = mask.any(axis=others) if others else mask
+        mask = any_along(mask, others) if others else mask
         rank = {axis: index for index, axis in enumerate(sorted(self._axes))}
         return mask.transpose(0, *(rank[axis] + 1 for axis in self._axes))
 

@@ -6,19 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import (
-    constants_mixing,
-    rules_indexing,
-    rules_layout,
-    rules_memory,
-    rules_transforms,
-    rules_values,
-    rules_windows,
-)  # noqa: F401 (they fill the tables)
 from .graph import Node, Run, Value
 from .links import Link, Masked, Reshape, Several
 from .regions import Region, union
-from .rules import RULES
+from .rulebook import RULES
 from .rules_fallback import unknown
 from .rules_values import pointwise, whole_axes
 
