@@ -47,7 +47,9 @@ def wait_until_drawn(page):
     page.wait_for_function(
         "[...document.querySelectorAll('.dlw-raster-hover')].filter(canvas => canvas.width > 100).length >= 2"
     )
-    page.wait_for_function("document.querySelector('.dlw-readout > span')?.textContent.startsWith('Unit')")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.dlw-readout > span')].some(({textContent}) => textContent.startsWith('Unit'))"
+    )
     page.locator(".dlw-exhibit").first.scroll_into_view_if_needed()
 
 
@@ -120,11 +122,9 @@ def test_a_click_pins_and_arrow_keys_move_the_unit_and_no_cell(shown):
 
 def test_layers_are_chosen_by_their_bars_and_by_name(shown):
     page = shown.page
-    bars = page.locator(".dlw-exhibit .bargroup, .dlw-exhibit g.bargroup rect")
-    bars.first.wait_for()
-    page.locator(".dlw-exhibit g.bargroup").first.locator("rect").first.click()
+    page.locator(".dlw-exhibit g.bargroup rect").first.click()
     shown.wait_for_python("viewer.layer == 0 and not viewer._busy")
-    page.locator(".dlw-exhibit").get_by_text("layer 0 (Conv2d): 15 × 15 units").wait_for()
+    page.locator(".dlw-exhibit .mainheading").get_by_text("layer 0 (Conv2d): 15 × 15 units").wait_for()
     page.get_by_label("Layer", exact=True).select_option("output")
     shown.wait_for_python("viewer.layer is None and not viewer._busy")
     assert shown.python("viewer._pictures.map.out_shape") == [11, 11]
@@ -152,18 +152,20 @@ broken
 def test_the_effective_field_appears_beside_the_others(shown):
     page = shown.page
     page.get_by_role("button", name="effective field").click()
-    page.get_by_text("Of the influence on this unit").first.wait_for()
+    page.locator(".dlw-words").get_by_text("Of the influence on this unit").wait_for()
     page.wait_for_function(
         "[...document.querySelectorAll('.dlw-raster-hover')].filter(canvas => canvas.width > 100).length === 3"
     )
     page.get_by_label("Scale of the effective field").select_option("log")
-    page.get_by_text("effective field (log)").wait_for()
+    page.locator(".mainheading").get_by_text("effective field (log)").wait_for()
     assert shown.errors == []
 
 
 def test_two_stacks_are_edited_side_by_side(notebook):
     cell = """
 stacks = ReceptiveFieldViewer.from_layers([{"kernel_size": 3}], [{"kernel_size": 3, "dilation": 2}])
+stacks.wait()
+stacks.other.wait()
 stacks
 """
     opened = notebook([SETUP, cell]).run_all()
@@ -175,7 +177,7 @@ stacks
     number.fill("5")
     number.press("Enter")
     opened.wait_for_python("stacks.result.layers[0].size == (5, 5)")
-    page.get_by_text("Unit (22, 22) of output sees 25 of 2,304 pixels").first.wait_for()
+    page.locator(".dlw-readout > span").get_by_text("sees 25 of 2,304 pixels").wait_for()
     assert opened.python("stacks.other.field.count") == 9
     page.get_by_role("button", name="add a layer").first.click()
     page.get_by_label("Layer 2: stride").first.wait_for()

@@ -89,6 +89,13 @@ def test_what_the_browser_holds_is_the_field_of_every_unit(viewer: ReceptiveFiel
     assert viewer._pictures.input.outside == (5, 5, 3, 3)  # the last window ends at 11 * 8 - 5 + 16 = 99
 
 
+def test_padding_around_the_input_is_shown_for_the_output_too(viewer: ReceptiveFieldViewer) -> None:
+    assert viewer._pictures.map.windows.tolist() == [[0, 8, 112, 29], [1, 8, 112, 29]]
+    assert viewer._pictures.input.outside == (24, 24, 24, 24)  # 29 and 27, but at most a quarter of the input
+    assert viewer._strip.marks[0].selected.tolist() == [4]
+    assert viewer._layer_choice.value == OUTPUT
+
+
 def test_changing_the_layer_keeps_the_place(viewer: ReceptiveFieldViewer) -> None:
     viewer.layer = "conv1"
     viewer.unit = (90, 10)
@@ -219,10 +226,11 @@ def test_fields_that_are_no_products_are_asked_for(recorder: Any) -> None:
     fields = viewer._pictures.map
     assert fields.mode == "query"
     recorder.clear()
-    recorder.send_custom(fields, {"type": "query", "role": "unit", "cell": [8, 8]})
+    generation = fields.generation
+    recorder.send_custom(fields, {"type": "query", "role": "unit", "cell": [8, 8], "generation": generation})
     viewer.wait(LONG)
     answers = [data["content"] for model, _, data in recorder.messages if data and data.get("method") == "custom"]
-    assert answers == [{"type": "field", "role": "unit", "cell": [8, 8]}]
+    assert answers == [{"type": "field", "role": "unit", "cell": [8, 8], "generation": generation}]
     expected = np.zeros((16, 16), dtype=bool)
     expected[3:14, 3:14] = kernel.numpy() > 0
     assert np.array_equal(viewer.result.field((8, 8)).mask.numpy(), expected)
