@@ -23,6 +23,7 @@ class Section(Exhibit):
     def _arrange(self, controls: Sequence[ipywidgets.Widget], *below: ipywidgets.Widget) -> None:
         self._words = ipywidgets.Label()
         self._words.add_class("dlw-dropout-words")
+        self._controls = tuple(controls)
         row = ipywidgets.Box(list(controls))
         row.add_class("dlw-dropout-controls")
         self.children = [row, self._words, *below]
@@ -80,7 +81,7 @@ def figure(
             bqplot.Axis(
                 scale=scales["y"],
                 label=y_label,
-                orientation="vertical",
+                side="left",
                 label_offset="3.2em",
                 tick_values=_ticks(y_ticks),
                 tick_format=y_format,
@@ -90,7 +91,7 @@ def figure(
         padding_x=0.02,
         padding_y=0.03,
         display_toolbar=False,
-        layout=ipywidgets.Layout(flex="1 1 300px", width="auto", min_width="240px", height=f"{height}px"),
+        layout=ipywidgets.Layout(flex="none", width="auto", min_width="200px", height=f"{height}px"),
     )
 
 

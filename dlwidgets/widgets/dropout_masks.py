@@ -60,7 +60,9 @@ class Masks(Section):
         self._arrange(
             [chance, steps, play, again],
             side_by_side(
-                panel(self._network, ("dot", SKY, "unit that survives"), ("cross", VERMILLION, "dropped")),
+                panel(
+                    self._network, ("dot", SKY, "hidden unit (ReLU) that survives"), ("cross", VERMILLION, "dropped")
+                ),
                 panel(
                     self._mean,
                     ("line", SKY, "mean of the masks so far"),
@@ -102,7 +104,7 @@ class Masks(Section):
         self._network = figure([self._edges, around, self._kept, self._dropped], "", "", height=330)
         columns, rows = self._network.axes
         columns.tick_values = np.array([0.0, 1.0, 2.0])
-        columns.tick_labels = {"0": "inputs", "1": "hidden (ReLU, dropout)", "2": "output"}
+        columns.tick_labels = {"0": "inputs", "1": "hidden units", "2": "output"}
         rows.visible, rows.grid_lines = False, "none"
         self._network.fig_margin = {"top": 10, "bottom": 40, "left": 14, "right": 14}
 
@@ -114,7 +116,11 @@ class Masks(Section):
         self._running = lines(scales, SKY, width=3)
         self._now = dots(scales, ORANGE, size=90)
         self._mean = figure(
-            [self._band, self._eval, self._running, self._now], "masks averaged, n", "output", height=330
+            [self._band, self._eval, self._running, self._now],
+            "masks averaged, n",
+            "output",
+            height=330,
+            x_ticks=(1, 50, 100, 150, 200),
         )
 
     @traitlets.validate("probability")

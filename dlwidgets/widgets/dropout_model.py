@@ -71,13 +71,8 @@ class YourModel(Section):
         self._spread = lines(scales, BLUE, width=2.5)
         self._mean = dots(scales, BLUE, size=50)
         self._eval = dots(scales, VERMILLION, marker="diamond", size=70)
-        self._figure = figure(
-            [self._bars, self._spread, self._mean, self._eval],
-            "class",
-            "probability",
-            y_ticks=PROBABILITY_TICKS,
-            height=280,
-        )
+        marks = [self._bars, self._spread, self._mean, self._eval]
+        self._figure = figure(marks, "class", "probability", y_ticks=PROBABILITY_TICKS, height=280)
         self._table = ipywidgets.Label()
         self._table.add_class("dlw-dropout-table")
         self._choice = ipywidgets.Dropdown(
@@ -87,7 +82,7 @@ class YourModel(Section):
             options=list(OUTPUTS),
             description="model returns",
             style={"description_width": "98px"},
-            layout={"width": "260px"},
+            layout={"width": "min(260px, 100%)"},
         )
         self._samples = ipywidgets.Dropdown(
             options=[("30 masks", 30), ("100 masks", 100), ("300 masks", 300), ("1,000 masks", 1000)],

@@ -44,7 +44,14 @@ class DoesItHelp(Section):
         ticks = np.linspace(0, 1, 6)
         along = {"x": bqplot.LinearScale(min=0), "y": accuracy}
         self._train, self._validation = lines(along, SKY), lines(along, ORANGE)
-        self._curves = figure([self._train, self._validation], "epoch", "accuracy", y_format=".0%", y_ticks=ticks)
+        self._curves = figure(
+            [self._train, self._validation],
+            "epoch",
+            "accuracy",
+            y_format=".0%",
+            x_ticks=(0, 50, 100, 150),
+            y_ticks=ticks,
+        )
         across = {"x": bqplot.LinearScale(min=0, max=1), "y": accuracy}
         self._final_train, self._final_validation = lines(across, SKY), lines(across, ORANGE)
         self._dots_train, self._dots_validation = dots(across, SKY), dots(across, ORANGE)
