@@ -80,8 +80,16 @@ $(FRONT_END): $(JS_SOURCES) package.json node_modules/.stamp
 	jlpm build:prod
 	touch $@
 
-# The peers that `make bench` measures us against, each in an environment of its own.
+# The peers that `make bench` measures us against, each in an environment of its own and never in ours.
 $(STAMPS)/peers: $(STAMPS)/package constraints.txt
 	$(PYTHON) -m venv .venv-torchlens
-	.venv-torchlens/bin/python -m pip install --quiet -c constraints.txt torch torchlens
+	.venv-torchlens/bin/python -m pip install --quiet -c constraints.txt torch torchlens==2.36.1
+	$(PYTHON) -m venv .venv-wandb
+	.venv-wandb/bin/python -m pip install --quiet -c constraints.txt torch numpy wandb==0.31.0
+	$(PYTHON) -m venv .venv-scatter
+	.venv-scatter/bin/python -m pip install --quiet -c constraints.txt \
+		jupyterlab ipywidgets bqplot jaxtyping lazy-loader jupyter-scatter==1.0.1
+	SKIP_JUPYTER_BUILDER=1 .venv-scatter/bin/python -m pip install --quiet --no-deps .
+	rm -rf .venv-scatter/share/jupyter/labextensions/dlwidgets
+	ln -s $(CURDIR)/dlwidgets/labextension .venv-scatter/share/jupyter/labextensions/dlwidgets
 	touch $@

@@ -11,7 +11,11 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-PEERS = {"PEERS_TORCHLENS_PYTHON": ".venv-torchlens", "PEERS_WANDB_PYTHON": ".venv-wandb"}
+PEERS = {
+    "PEERS_TORCHLENS_PYTHON": ".venv-torchlens",
+    "PEERS_WANDB_PYTHON": ".venv-wandb",
+    "PEERS_SCATTER_PYTHON": ".venv-scatter",
+}
 
 
 def main() -> int:
