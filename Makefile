@@ -81,7 +81,7 @@ $(FRONT_END): $(JS_SOURCES) package.json node_modules/.stamp
 	touch $@
 
 # The peers that `make bench` measures us against, each in an environment of its own and never in ours.
-$(STAMPS)/peers: $(STAMPS)/package constraints.txt
+$(STAMPS)/peers: $(STAMPS)/package constraints.txt $(FRONT_END)
 	$(PYTHON) -m venv .venv-torchlens
 	.venv-torchlens/bin/python -m pip install --quiet -c constraints.txt torch torchlens==2.36.1
 	$(PYTHON) -m venv .venv-wandb
@@ -89,7 +89,6 @@ $(STAMPS)/peers: $(STAMPS)/package constraints.txt
 	$(PYTHON) -m venv .venv-scatter
 	.venv-scatter/bin/python -m pip install --quiet -c constraints.txt \
 		jupyterlab ipywidgets bqplot jaxtyping lazy-loader jupyter-scatter==1.0.1
-	SKIP_JUPYTER_BUILDER=1 .venv-scatter/bin/python -m pip install --quiet --no-deps .
-	rm -rf .venv-scatter/share/jupyter/labextensions/dlwidgets
-	ln -s $(CURDIR)/dlwidgets/labextension .venv-scatter/share/jupyter/labextensions/dlwidgets
+	$(MAKE) wheel
+	.venv-scatter/bin/python -m pip install --quiet --no-deps dist/dlwidgets-*.whl
 	touch $@
