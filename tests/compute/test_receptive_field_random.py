@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from receptive_field_examination import Examination
-from receptive_field_oracle import Case, randn_inputs
+from receptive_field_oracle import Case, fixed_seed, randn_inputs
 from torch import Tensor, nn
 
 from dlwidgets.compute.receptive_field import trace
@@ -134,8 +135,7 @@ def make(step: Step, x: Tensor) -> nn.Module:
         "split": lambda: Apply(lambda y: torch.cat([y[:, 1:].roll(1 + b, axis), y[:, :1]], 1)),
         "transpose": lambda: Apply(lambda y: y.transpose(last, last - 1) if dims == 2 else y.flip(2)),
         "cumsum": lambda: Apply(lambda y: y.cumsum(axis)),
-        # The softmax of a single number is the constant 1.
-        "softmax": lambda: Apply(lambda y: y.softmax(1 + a % (dims + 1)) if y.shape[1 + a % (dims + 1)] > 1 else y),
+        "softmax": lambda: nn.Softmax(1 + a % (dims + 1)) if varies(x, 1 + a % (dims + 1)) else nn.Identity(),
         "mask": lambda: Apply(
             lambda y: y * (torch.arange(y.shape[axis]) % (2 + b % 2) != 0).to(y)[(..., *[None] * (last - axis))]
         ),
@@ -153,6 +153,11 @@ def make(step: Step, x: Tensor) -> nn.Module:
     }
     module: nn.Module = builders[step.op]()
     return module
+
+
+def varies(x: Tensor, axis: int) -> bool:
+    """Whether a softmax over the axis says anything: that of equal numbers (copies of one) is constant."""
+    return bool((x.amax(axis) - x.amin(axis)).max() > 1e-6)
 
 
 def _added(x: Tensor, a: int, b: int) -> Tensor:
@@ -208,13 +213,15 @@ shapes = st.sampled_from([(1, 2, 9), (1, 1, 12), (1, 3, 6), (1, 2, 4, 5), (1, 1,
 
 # Not made smaller when it fails: each try runs a network thousands of times.
 @settings(
-    max_examples=40,
+    max_examples=30,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(recipes, shapes)
 def test_random_networks_agree_with_the_oracle(recipe: tuple[Step, ...], shape: tuple[int, ...]) -> None:
-    case = Case("random", lambda: grow(recipe, torch.randn(shape)), randn_inputs(shape), draws=150)
+    with fixed_seed(0):
+        network = grow(recipe, torch.randn(shape))
+    case = Case("random", lambda: deepcopy(network), randn_inputs(shape), draws=150, differentiable=False)
     examination = Examination(case, most_units=12)
     assert not examination.faults, f"{case.model()}\n" + "\n".join(examination.faults)
 
