@@ -44,6 +44,7 @@ class FieldPictures:
         self.heat_figure = raster_figure(self.heat, title="Effective field")
         for figure in (self._units_figure, self._input_figure, self.heat_figure):
             figure.layout.height = HEIGHT
+            figure.title_style = {"font-size": "14px"}
         self.readout = Readout(linked=self.map, text=HINT)
         self.box = ipywidgets.Box([self._units_figure, self._input_figure])
         self.box.add_class("dlw-row")

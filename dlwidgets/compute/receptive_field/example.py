@@ -58,7 +58,7 @@ class Example:
     def _filled(self, image: Tensor, height: int, width: int) -> "Example":
         first = self.arguments[0]
         batch = resized(image, first.shape[1], height, width).expand(first.shape[0], -1, -1, -1)
-        batch = batch.to(first.dtype).contiguous()
+        batch = batch.to(first).contiguous()
         return replace(self, arguments=(batch, *self.arguments[1:]), image=image)
 
 
@@ -80,7 +80,7 @@ def read_example(model: nn.Module, given: Any = None, image: Any = None) -> Exam
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     loaded = None if image is None else load_image(image)
     if _is_shape(given):
-        return _from_shape(tuple(int(size) for size in given), loaded)
+        return _from_shape(model, tuple(int(size) for size in given), loaded)
     if isinstance(given, tuple):
         if not given:
             raise ValueError("example is an empty tuple, expected the model's positional arguments or a shape")
@@ -98,11 +98,11 @@ def _is_shape(given: Any) -> bool:
     return isinstance(given, tuple) and len(given) > 0 and all(type(size) is int for size in given)
 
 
-def _from_shape(shape: tuple[int, ...], image: Tensor | None) -> Example:
+def _from_shape(model: nn.Module, shape: tuple[int, ...], image: Tensor | None) -> Example:
     if not shape or min(shape) < 1:
         raise ValueError(f"example is the shape {shape}, expected the batch and then sizes of at least 1")
     generator = torch.Generator().manual_seed(0)
-    example = Example((torch.rand(shape, generator=generator),))
+    example = Example((torch.rand(shape, generator=generator).to(_parameter_of(model)),))
     if len(shape) == 4:
         return example.with_image(load_image() if image is None else image)
     return _with(example, image)
@@ -114,11 +114,17 @@ def _from_image(model: nn.Module, given: Any, image: Tensor | None) -> Example:
     size = (DEFAULT_SIZE, DEFAULT_SIZE) if given is None else tuple(shrunk(image).shape[1:])
     first = _first_convolution(model)
     num_channels = 3 if first is None or not isinstance(first, nn.Conv2d) else first.in_channels
-    return Example((torch.zeros(1, num_channels, *size),)).with_image(image)
+    return Example((torch.zeros(1, num_channels, *size).to(_parameter_of(model)),)).with_image(image)
 
 
 def _with(example: Example, image: Tensor | None) -> Example:
     return example if image is None else example.with_image(image)
+
+
+def _parameter_of(model: nn.Module) -> Tensor:
+    """A parameter that tells the type and device of the input; a float32 number if the model has none."""
+    floating = (parameter for parameter in model.parameters() if parameter.is_floating_point())
+    return next(floating, nn.Parameter(torch.zeros(()))).detach()
 
 
 def _first_convolution(model: nn.Module) -> Any:

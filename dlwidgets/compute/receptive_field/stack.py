@@ -1,5 +1,6 @@
 """A small network put together by hand, one convolution or pooling a row."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -87,10 +88,11 @@ def to_rows(specs: Any) -> tuple[Row, ...]:
 
 
 def build_stack(rows: Sequence[Row]) -> nn.Sequential:
-    """The network that the rows describe: one channel in, one channel out of every layer."""
+    """The network that the rows describe: one channel in, one channel out of every layer, named by its settings."""
     with torch.random.fork_rng(devices=[]):  # initialising the weights must not move the global generator
         torch.manual_seed(0)
-        return nn.Sequential(*[_module_of(row) for row in rows])
+        named = [(f"{number}: {name_of(row)}", _module_of(row)) for number, row in enumerate(rows, 1)]
+        return nn.Sequential(OrderedDict(named))
 
 
 def name_of(row: Row) -> str:
