@@ -265,7 +265,7 @@ def attributes_kept(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def after_own_hooks(modules: Iterable[nn.Module], after: Callable[[nn.Module, Any, Any], None]) -> Iterator[None]:
-    """Inside the block ``after(module, args, output)`` runs behind the forward hooks that these modules have of their own."""
+    """Inside the block ``after(module, args, output)`` runs behind the forward hooks of their own of these modules."""
     handles: list[Handle] = []
     try:
         for module in modules:

@@ -62,7 +62,13 @@ class Traced(Tensor):
         super().__init__()
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls,
+        func: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
+    ) -> Any:
         raise RuntimeError(f"{func} was called on a tensor of a recorded run after the run")
 
     def numbers(self, why: str) -> Tensor:
@@ -81,7 +87,7 @@ class Traced(Tensor):
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         return self.numbers("numpy").__array__(*args, **kwargs)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"Traced({tuple(self.shape)})"
 
     def __deepcopy__(self, memo: Any) -> Any:

@@ -20,7 +20,7 @@ from .graph import Known, Node, Value, leaves
 )
 def _window(node: Node, value: Value) -> Known | None:
     """Certain where everything that is read is: the op itself finds those places, as it has no negative weights."""
-    if value.number:
+    if value.number or all(item.known is None for item in node.inputs):
         return None
     unsure = (~certainty(node.args[0])).double()
     if node.name == "amin":

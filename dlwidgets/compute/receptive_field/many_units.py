@@ -22,7 +22,8 @@ class Table:
 
     ``terms``: each term has one entry per input axis, ``(axis, rows)``: ``rows[u]`` are the positions that the term
     holds along that input axis for units with coordinate u along output axis number ``axis`` (an index into the
-    output's axes of positions); with axis None ``rows`` has one row, for all units. None if the fields are no such union.
+    output's axes of positions); with axis None ``rows`` has one row, for all units. None if the fields are not such a
+    union.
     ``status`` and ``because`` are as in `Field`, for all units together.
     """
 
