@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from receptive_field_examination import Examination, units_of
-from receptive_field_oracle import Case, Oracle, randn_inputs
+from receptive_field_oracle import Case, Oracle, first_tensor, randn_inputs
 from receptive_field_zoo import Fn
 from receptive_field_zoo_convolutions import CONVOLUTIONS
 from receptive_field_zoo_hostile import HOSTILE
@@ -16,6 +16,8 @@ from receptive_field_zoo_layout import LAYOUT
 from receptive_field_zoo_sequences import SEQUENCES
 from receptive_field_zoo_values import VALUES
 from torch import Tensor, nn
+
+from dlwidgets.compute.receptive_field import trace
 
 ZOO = [*CONVOLUTIONS, *LAYOUT, *SEQUENCES, *VALUES, *INTERFACES, *HOSTILE]
 
@@ -26,6 +28,35 @@ def test_engine_agrees_with_the_oracle(case: Case) -> None:
     assert not examination.faults, "\n".join(examination.faults)
     if case.decidable:
         assert examination.statuses["bound"] == 0, f"bound where the structure is known: {examination.reasons}"
+
+
+def leaf_calls(case: Case) -> list[tuple[str, int]]:
+    """The calls of modules without children that return a tensor, in execution order, heard by hooks."""
+    model, calls = case.model(), []
+
+    def listener(name: str) -> Any:
+        def hear(module: nn.Module, arguments: Any, output: Any) -> None:
+            if first_tensor(output) is not None:
+                calls.append((name, sum(known == name for known, _ in calls)))
+
+        return hear
+
+    for name, module in model.named_modules():
+        if name and not list(module.children()):
+            module.register_forward_hook(listener(name))
+    with torch.no_grad():
+        model(*case.arguments())
+    return calls
+
+
+@pytest.mark.parametrize("case", [case for case in ZOO if case.name != "scripted"][::7], ids=lambda case: case.name)
+def test_layers_are_the_calls_in_execution_order(case: Case) -> None:
+    arguments = case.arguments()
+    layers = trace(case.model(), arguments[0] if len(arguments) == 1 else arguments, axes=case.axes).layers
+    listed = [(layer.name, layer.call) for layer in layers]
+    assert len(set(listed)) == len(listed)
+    calls = leaf_calls(case)
+    assert [call for call in listed if call in calls] == calls
 
 
 # The oracle itself, against fields derived by hand
