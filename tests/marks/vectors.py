@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+from latent_vectors import latent_vectors
 
 from dlwidgets.marks.field_map import pack_terms
 
@@ -173,7 +174,8 @@ def coverage_vectors() -> list[dict]:
 
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, vectors in {"field": field_vectors(), "coverage": coverage_vectors()}.items():
+    made = {"field": field_vectors(), "coverage": coverage_vectors(), "latent": latent_vectors()}
+    for name, vectors in made.items():
         (FOLDER / f"{name}.json").write_text(json.dumps(vectors), encoding="utf-8")
 
 
