@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from .axis_maps import AxisMap, Taps
 from .graph import Run, Value
-from .links import Elsewhere, Link, Several, Source
+from .links import Link, Several, Source
 from .walk import Walk
 
 Line = tuple[int | None, Fraction, Fraction, Fraction] | None
@@ -25,6 +25,7 @@ class Geometry:
         self.axes = axes
         run: Run = walk.run
         zero = Fraction(0)
+        sizes = [run.input.shape[axis] for axis in axes]
         run.input.geometry = [(axis, Fraction(1), zero, zero) for axis in axes]
         for node in run.nodes:
             if not node.depends:
@@ -35,7 +36,10 @@ class Geometry:
                     before = step.value.geometry
                     if before is not None:
                         lines.append(_through(step.link, before))
-                output.geometry = [_joined([line[a] for line in lines]) for a in range(len(axes))] if lines else None
+                joined = [_joined([line[a] for line in lines]) for a in range(len(axes))] if lines else None
+                if joined and node.name == "write_memory":
+                    joined = [_on_a_ring([line[a] for line in lines], size) for a, size in enumerate(sizes)]
+                output.geometry = joined
 
     def numbers(self, value: Value) -> tuple[tuple[Number, ...], tuple[Number, ...], tuple[Number, ...]]:
         """Size, jump and padding per input axis."""
@@ -59,11 +63,22 @@ def _joined(lines: list[Line]) -> Line:
     return first[0], first[1], min(line[2] for line in every), max(line[3] for line in every)
 
 
+def _on_a_ring(lines: list[Line], size: int) -> Line:
+    """What was there before and what was written, if they differ by whole turns of the input alone: circular padding."""
+    first = lines[0]
+    for line in lines[1:]:
+        if first is None or line is None or line[:2] != first[:2] or line[3] - line[2] != first[3] - first[2]:
+            return None
+        if (line[2] - first[2]) % size:
+            return None
+    return first
+
+
 def _through(link: Link, lines: list[Line]) -> list[Line]:
     if isinstance(link, Several):
         parts = [_through(part, lines) for part in link.links]
         return [_joined([part[a] for part in parts]) for a in range(len(lines))]
-    sources = None if isinstance(link, Elsewhere) else link.sources()
+    sources = link.sources()
     if sources is None:
         return [None] * len(lines)
     return [_follow(sources, line, link) for line in lines]
