@@ -176,7 +176,9 @@ class History:
             **{name: self._table(self._by_position, name, len(self._positions)) for name in _BY_POSITION},
             **{name: self._table(self._by_parameter, name, len(self._parameters)) for name in _BY_PARAMETER},
             dead_units={at: torch.from_numpy(~alive) for at, alive in self._alive.items() if not alive.all()},
-            shared=tuple(self._shared_parameter(name) for name in self._shared if len(self._calls[name]) > 1),
+            shared=tuple(
+                self._shared_parameter(name) for name in self._parameters if len(self._calls.get(name, ())) > 1
+            ),
             loss_steps=torch.tensor(self._loss_steps, dtype=torch.int64),
             loss=loss,
             nonfinite=nonfinite,

@@ -1,7 +1,7 @@
 """The laboratory: networks whose depth, activation, initialisation, normalisation and residual paths one can change.
 
-The network has an input layer, ``depth`` hidden layers of ``width`` units and a linear output, as in the classic puzzle of
-the deep sigmoid network that learns nothing: 42 - 128 - 24 x 128 - 1.
+The network has an input layer, ``depth`` hidden layers of ``width`` units and a linear output, as in the classic
+puzzle of the deep sigmoid network that learns nothing: 42 - 128 - 24 x 128 - 1.
 """
 
 import dataclasses
@@ -132,12 +132,13 @@ def _initialise(linear: nn.Linear, configuration: Configuration) -> None:
 
 
 def theory_factor(configuration: Configuration) -> float | None:
-    """By what the gradient's norm is multiplied per hidden layer on its way back, by a simple theory; None where it has none.
+    """By what the gradient's norm is multiplied per hidden layer on its way back, by a simple theory; None where it
+    has none.
 
-    A linear layer with weights of variance v multiplies the norm by sqrt(width * v), the activation by its root mean square
-    slope at a small signal: 1/4 for sigmoid, 1 for tanh, sqrt(1/2) for ReLU, 1/2 for GELU. With PyTorch's default
-    initialisation (v = 1/(3 width)) that makes 1/(4 sqrt 3) = .144, 1/sqrt 3 = .577 and 1/sqrt 6 = .408. Normalisation and
-    residual paths are beyond it.
+    A linear layer with weights of variance v multiplies the norm by sqrt(width * v), the activation by its root mean
+    square slope at a small signal: 1/4 for sigmoid, 1 for tanh, sqrt(1/2) for ReLU, 1/2 for GELU. With PyTorch's
+    default initialisation (v = 1/(3 width)) that makes 1/(4 sqrt 3) = .144, 1/sqrt 3 = .577 and 1/sqrt 6 = .408.
+    Normalisation and residual paths are beyond it.
     """
     if configuration.normalisation != "none" or configuration.residual:
         return None
@@ -154,7 +155,8 @@ class Profile:
     layer: Int[Tensor, "layer"]
         0 for the activation of the input layer, then the hidden layers 1 to ``depth``.
     gradient_norm: Float[Tensor, "seed layer"]
-        L2 norm of dL/d(output of the layer's activation) in one batch of X, y ~ N(0, 1) under mean squared error, float64.
+        L2 norm of dL/d(output of the layer's activation) in one batch of X, y ~ N(0, 1) under mean squared error,
+        float64.
     median, low, high: Float[Tensor, "layer"]
         Over the seeds: the median, and the quartiles.
     activation_std, saturated_fraction: Float[Tensor, "seed layer"]
@@ -240,9 +242,9 @@ def _activations(positions: tuple[Position, ...], configuration: Configuration) 
 class Training:
     """A training run of the laboratory on y = sin(x_1) + x_2 / 2, x ~ N(0, 1), a fresh batch each step.
 
-    ``loss`` is the mean squared error on a fixed test set of 1,024 inputs before the steps in ``step``, ``ratio`` that over
-    the variance of its targets: 1 is what the best constant reaches. ``diverged`` is the first step whose loss was not
-    finite, None if there was none.
+    ``loss`` is the mean squared error on a fixed test set of 1,024 inputs before the steps in ``step``, ``ratio`` that
+    over the variance of its targets: 1 is what the best constant reaches. ``diverged`` is the first step whose loss
+    was not finite, None if there was none.
     """
 
     step: Int[Tensor, "step"]
@@ -319,9 +321,10 @@ def _check(configuration: Configuration) -> None:
 class ResidualFilters:
     """The filters that a plain and a residual convolution learn on the same target.
 
-    ``plain`` and ``residual`` hold the learned kernels, ``target`` the kernel that made the targets, ``delta`` the kernel of
-    the identity: output channel x input channel x height x width, float64. At the unique minimum ``plain = residual +
-    delta``; ``error`` is the largest deviation from it. ``plain_loss`` and ``residual_loss`` are the losses after each step.
+    ``plain`` and ``residual`` hold the learned kernels, ``target`` the kernel that made the targets, ``delta`` the
+    kernel of the identity: output channel x input channel x height x width, float64. At the unique minimum ``plain =
+    residual + delta``; ``error`` is the largest deviation from it. ``plain_loss`` and ``residual_loss`` are the losses
+    after each step.
     """
 
     plain: Float[Tensor, "out channel height width"]
@@ -341,11 +344,12 @@ def residual_against_plain(
     seed: int = 0,
     context: Context | None = None,
 ) -> ResidualFilters:
-    """Train y = f(x) and y = f(x) + x, f one linear convolution, to map noise images as a kernel near the identity does.
+    """Train y = f(x) and y = f(x) + x, f one linear convolution, to map noise images as a kernel near the identity
+    does.
 
-    The target kernel is delta + ``closeness`` * N(0, 1), both filters start from the same PyTorch default, and the loss is
-    the mean squared error on 16 images, a quadratic with one minimum; L-BFGS reaches it. So what is learned differs exactly
-    by the identity: the plain filter tends to a delta, the residual one to zero.
+    The target kernel is delta + ``closeness`` * N(0, 1), both filters start from the same PyTorch default, and the
+    loss is the mean squared error on 16 images, a quadratic with one minimum; L-BFGS reaches it. So what is learned
+    differs exactly by the identity: the plain filter tends to a delta, the residual one to zero.
 
     Raises
     ------
@@ -394,7 +398,7 @@ def _descend(
     losses = []
     for step in range(steps):
         tick(context, done + step / steps / 2, f"step {step} of {steps}")
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
         losses.append(float(closure().detach()))
         if losses[-1] < 1e-26:
             break

@@ -1,7 +1,6 @@
 """The meter: follows somebody else's training loop from the outside and samples some of its steps."""
 
 import warnings
-import weakref
 from typing import Any
 
 import torch
@@ -13,8 +12,8 @@ from .rhythm import Overhead, Rhythm
 from .steps import Steps
 from .verdicts import Thresholds
 
-#: The meter that is attached to a model, by the model's identity.
-_attached: dict[int, "weakref.ref[Meter]"] = {}
+#: What is attached to a model now, by the model's identity: at most one meter each, also if nobody remembers the meter.
+_attached: dict[int, Steps] = {}
 
 
 class Meter:
@@ -50,10 +49,9 @@ class Meter:
         """Begin to watch, with an empty record. A meter that is still attached to this model is detached, with a
         notice.
         """
-        reference = _attached.get(id(self.model))
-        other = None if reference is None else reference()
-        if other is not None and other.model is self.model and other.attached:
-            other.detach()
+        other = _attached.pop(id(self.model), None)
+        if other is not None and other.running:
+            other.stop()
             warnings.warn(
                 f"this {type(self.model).__name__} was already being watched: the new meter replaces the one "
                 "attached before, whose result stays as it is",
@@ -62,15 +60,14 @@ class Meter:
             )
         self._steps = self._new_record()
         self._steps.start()
-        _attached[id(self.model)] = weakref.ref(self)
+        _attached[id(self.model)] = self._steps
 
     def detach(self) -> None:
         """Stop watching: afterwards no hook is left anywhere. Detaching twice does nothing."""
         if not self.attached:
             return
         self._steps.stop()
-        reference = _attached.get(id(self.model))
-        if reference is not None and reference() is self:
+        if _attached.get(id(self.model)) is self._steps:
             del _attached[id(self.model)]
         if self.failure is not None:
             warnings.warn(self.failure, UserWarning, stacklevel=3)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .statistics import SAFE, Floats, Transfer, exact_norm, on_host, row_norms, wide
+from .statistics import SAFE, Floats, Transfer, exact_norm, long_norm, on_host, row_norms, wide
 
 #: Outside these the squares of many elements would be subnormal, which is slow, or overflow.
 CALM = (1e-8, 1e8)
@@ -120,15 +120,18 @@ class Norms:
     def _on_host(self, keys: list[Any], tensors: list[Tensor]) -> Floats:
         factors = [self._factor(key) for key in keys]
         found = np.zeros(len(tensors))
-        plain = [i for i, factor in enumerate(factors) if factor == 1.0]
+        plain = [i for i, x in enumerate(tensors) if factors[i] == 1.0 and x.numel() <= LARGE]
         if plain:
             chosen = [tensors[i] for i in plain]
             if chosen[0].dtype in (torch.float16, torch.bfloat16):
                 chosen = [x.float() for x in chosen]
             found[plain] = torch.stack(torch._foreach_norm(chosen, 2)).to(torch.float64).numpy()
         for i, factor in enumerate(factors):
-            if factor != 1.0:
-                found[i] = float(torch.linalg.vector_norm(torch.mul(tensors[i], factor, out=self._room(tensors[i]))))
+            if factor != 1.0 or tensors[i].numel() > LARGE:
+                scaled = tensors[i].float() if tensors[i].dtype in (torch.float16, torch.bfloat16) else tensors[i]
+                if factor != 1.0:
+                    scaled = torch.mul(tensors[i], factor, out=self._room(tensors[i]))
+                found[i] = long_norm(scaled)
         for i in np.flatnonzero(~((found > SAFE[0]) & (found < SAFE[1]))).tolist():
             found[i] = exact_norm(tensors[i])
             factors[i] = 1.0

@@ -111,8 +111,8 @@ class Passes:
     def root_begins(self) -> None:
         """A forward of the whole model begins."""
         if self._depth == 0:
-            self._training = self._model.training and ordinary()
-            if self._training:
+            self._training = False
+            if self._model.training and ordinary():
                 if self._outside:
                     self.activations.flush()
                     self._outside = False
@@ -121,6 +121,7 @@ class Passes:
                 self._begins()
                 if self.sample is None:
                     return
+                self._training = True
                 self._new_forward()
         self._depth += 1
 
@@ -209,6 +210,8 @@ class Passes:
                 self._track(site, position, nodes)
         elif self._graded and not torch.is_grad_enabled():
             self._ungraded.setdefault(id(site), []).append(position)
+            if call:
+                self._shared.update(map(id, site.parameters))
         rule = site.saturation
         if rule is not None and rule.of_input and sample.kept:
             entered = self._clones.pop(id(site.module), None)

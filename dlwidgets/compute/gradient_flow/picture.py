@@ -56,12 +56,28 @@ class Curve:
     ticks: tuple[float, ...]
 
 
-def drawn_steps(flow: GradientFlow, most: int = MAX_COLUMNS) -> list[int]:
-    """The rows of the tables that a heat map shows as columns."""
-    count = len(flow.steps)
+def thinned(count: int, most: int = MAX_COLUMNS) -> list[int]:
+    """At most ``most`` of the indices below ``count``, evenly chosen, the first and the last among them."""
     if count <= most:
         return list(range(count))
     return sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})
+
+
+def drawn_steps(flow: GradientFlow) -> list[int]:
+    """The rows of the tables that a heat map shows as columns."""
+    return thinned(len(flow.steps))
+
+
+def history_curve(flow: GradientFlow, position: int) -> Curve:
+    """The gradient norm of a position over the steps that a heat map shows."""
+    rows = drawn_steps(flow)
+    return log_curve(flow.gradient_norm[rows, position], flow.steps[rows])
+
+
+def loss_curve(flow: GradientFlow) -> Curve:
+    """The logged losses over their steps, thinned where there are many."""
+    rows = thinned(len(flow.loss))
+    return linear_curve(flow.loss[rows], flow.loss_steps[rows])
 
 
 def row_at(flow: GradientFlow, step: int | None) -> int:

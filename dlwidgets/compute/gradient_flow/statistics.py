@@ -5,6 +5,7 @@ are read in slabs that fit a cache. Each row or slab gives (count, mean, sum of 
 and these are pooled in float64 by Chan's formula (Chan, Golub and LeVeque, 1983).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from .saturation import Saturation
 
 #: Elements that are looked at together: with as many of scratch space they stay in a cache.
 BLOCK = 1 << 16
+#: Elements whose squares are summed in float32 in one go: beyond, the rounding errors show.
+ROW = 1 << 13
 SLAB = 1 << 17
 #: Below and above these a norm computed in float32 may have lost squares; it is computed again in float64, scaled.
 SAFE = (1e-12, 1e18)
@@ -35,6 +38,26 @@ def exact_norm(x: Tensor) -> float:
     if largest == 0.0 or not np.isfinite(largest):
         return largest
     return float(torch.linalg.vector_norm(x.to(torch.float64) / largest)) * largest
+
+
+def short_rows(rows: Tensor) -> Tensor:
+    """A contiguous matrix with each row cut into equal pieces, short enough that float32 sums keep seven digits."""
+    size = rows.shape[1]
+    pieces = 1
+    while size > ROW and size % 2 == 0:
+        size //= 2
+        pieces *= 2
+    return rows.view(-1, size) if pieces > 1 else rows
+
+
+def long_norm(x: Tensor) -> float:
+    """The L2 norm of a large tensor: squares are summed in its own precision over short rows only."""
+    whole = x.numel() // ROW * ROW
+    if not whole or x.is_complex():
+        return float(torch.linalg.vector_norm(x))
+    flat = x.reshape(-1)
+    rows = torch.linalg.vector_norm(flat[:whole].view(-1, ROW), dim=1).to(torch.float64)
+    return math.hypot(float(torch.linalg.vector_norm(rows)), float(torch.linalg.vector_norm(flat[whole:])))
 
 
 def dense(x: Tensor) -> Tensor:
@@ -174,7 +197,7 @@ def row_facts(
     size = flat.shape[1]
     mean = flat.sum(1, keepdim=True).div_(size)
     torch.sub(flat, mean, out=spare)
-    facts = [mean.view(-1), spare.sum(1), torch.linalg.vector_norm(spare, dim=1)]
+    facts = [mean.view(-1), spare.sum(1), _norm(spare)]
     torch.eq(flat, 0, out=spare)
     if units:
         zeros = scratch if inner == 1 else scratch.sum(3)
@@ -203,6 +226,13 @@ def row_facts(
         use(RowFacts(found_mean, squares, first[3], saturated, per_unit))
 
     transfer.read(torch.cat(facts), unpack)
+
+
+def _norm(rows: Tensor) -> Tensor:
+    short = short_rows(rows)
+    if short is rows:
+        return torch.linalg.vector_norm(rows, dim=1)
+    return torch.linalg.vector_norm(torch.linalg.vector_norm(short, dim=1).view(len(rows), -1), dim=1)
 
 
 def _again(flat: Tensor, rows: Floats, mean: Floats, squares: Floats) -> None:

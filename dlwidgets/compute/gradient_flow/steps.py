@@ -56,7 +56,7 @@ class Steps:
         self._provisional: list[Sample] = []
         self._strangers = 0  # steps of other optimizers of this model since the last of the main one
         self._rehearsed = False
-        self._log_after = False
+        self._log_after = True  # unless one comes between a forward and its step
         self._costs = (0.0, 0.0)
 
     # ------------------------------------------------------------------- beginning and end
@@ -92,6 +92,7 @@ class Steps:
             self._provisional.append(sample)
         for part in self._provisional:
             self._write(part)
+            self.step += 1
         self._provisional = []
 
     def _let_go(self) -> None:

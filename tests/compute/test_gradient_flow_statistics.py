@@ -1,0 +1,98 @@
+"""The meter's numbers against a slow independent meter, and against closed forms."""
+
+from typing import Any
+
+import gradient_flow_trainings as trainings
+import numpy as np
+import pytest
+import torch
+from gradient_flow_reference import Reference, reference_watch
+from torch import nn
+
+from dlwidgets.compute.gradient_flow import GradientFlow, watch
+
+COMPARED = [
+    "plain",
+    "adam_with_everything",
+    "in_place",
+    "shared",
+    "dropout_and_norms",
+    "gan_both",
+    "gan_discriminator_first",
+    "two_backward_passes",
+    "gradient_penalty",
+    "gradient_inside_forward",
+    "checkpointing",
+    "autocast",
+    "structured_outputs",
+    "empty_batches",
+    "frozen",
+    "eval_passes",
+    "replaced_modules",
+    "sparse_gradients",
+    "parametrized",
+    "custom_functions",
+    "parameter_as_output",
+    "double_precision",
+    "half_precision",
+    "complex_numbers",
+    "lazy_modules",
+    "recursion",
+    "tied_weights",
+    "parts_by_themselves",
+    "validation_without_eval",
+    "data_parallel",
+]
+
+TABLES = {
+    "mean": "activation_mean",
+    "std": "activation_std",
+    "zeros": "zero_fraction",
+    "gradient": "gradient_norm",
+    "parameter_gradient": "parameter_gradient_norm",
+    "weight": "weight_norm",
+    "ratio": "update_ratio",
+}
+
+
+def record(name: str) -> tuple[GradientFlow, Reference]:
+    references: list[Reference] = []
+    meters: list[Any] = []
+
+    def watching(model: nn.Module, optimizer: Any) -> Any:
+        meters.append(watch(model, optimizer, every=1))
+        return meters[0]
+
+    trainings.outcome(trainings.TRAININGS[name], reference_watch(references))
+    trainings.outcome(trainings.TRAININGS[name], watching)
+    assert meters[0].failure is None
+    return meters[0].result(), references[0]
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_tables_agree_with_the_slow_meter(name: str) -> None:
+    g, reference = record(name)
+    assert g.steps.tolist() == list(range(len(reference.rows)))
+    precise = 1e-5 if name != "half_precision" else 2e-3
+    for table, field in TABLES.items():
+        found = getattr(g, field)
+        assert found.dtype == torch.float64
+        columns: list[Any] = (
+            list(g.parameters)
+            if field in ("parameter_gradient_norm", "weight_norm", "update_ratio")
+            else [p[:2] for p in g.positions]
+        )
+        for step, row in enumerate(reference.rows):
+            expected: dict[Any, list[float]] = {}
+            for key in row[table]:
+                assert key in columns, (field, step, key)
+            for i, key in enumerate(columns):
+                expected.setdefault(key, []).append(float(found[step, i]))
+            for key, values in expected.items():
+                values = [v for v in values if not np.isnan(v)]
+                want = row[table].get(key)
+                if want is None or np.isnan(want):
+                    assert values == [], (field, step, key)
+                else:
+                    scale = row["std"].get(key, 0.0) if table == "mean" else 0.0
+                    assert values == [pytest.approx(want, rel=precise, abs=1e-7 * scale + 1e-12)], (field, step, key)
