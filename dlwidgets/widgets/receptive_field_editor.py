@@ -39,9 +39,10 @@ class LayerEditor:
         heads = [ipywidgets.Label(text) for text in ("", "kernel", "stride", "dilation", "padding", "pool", "")]
         self._heads = heads
         self._grid = ipywidgets.GridBox(
-            heads, layout={"grid_template_columns": "1.5em repeat(4, 64px) 40px 36px", "grid_gap": "2px 6px"}
+            heads,
+            layout={"grid_template_columns": "1.2em repeat(4, minmax(36px, 68px)) 36px 36px", "grid_gap": "2px 4px"},
         )
-        self._add = ipywidgets.Button(description="add a layer", icon="plus", layout={"width": "140px"})
+        self._add = ipywidgets.Button(description="add a layer", layout={"width": "140px"})
         self._add.on_click(lambda _: self._on_change([*self.values(), {"kernel_size": 3}]))
         self.box = ipywidgets.VBox([self._grid, self._add])
 
@@ -72,12 +73,12 @@ class LayerEditor:
         widgets: dict[str, ipywidgets.Widget] = {"number": ipywidgets.Label(str(index + 1))}
         for name in SETTINGS:
             widgets[name] = ipywidgets.BoundedIntText(
-                min=0 if name == "padding" else 1, max=self._limits[name], layout={"width": "64px"}
+                min=0 if name == "padding" else 1, max=self._limits[name], layout={"width": "auto"}
             )
             self._label(widgets[name], f"Layer {index + 1}: {name.replace('_', ' ')}")
-        widgets["pool"] = ipywidgets.Checkbox(indent=False, layout={"width": "40px"})
+        widgets["pool"] = ipywidgets.Checkbox(indent=False, layout={"width": "auto"})
         self._label(widgets["pool"], f"Layer {index + 1}: max pooling")
-        widgets["remove"] = ipywidgets.Button(icon="trash", tooltip="remove this layer", layout={"width": "36px"})
+        widgets["remove"] = ipywidgets.Button(description="✕", tooltip="remove this layer", layout={"width": "36px"})
         self._label(widgets["remove"], f"Remove layer {index + 1}")
         for name in (*SETTINGS, "pool"):
             widgets[name].observe(self._changed, "value")

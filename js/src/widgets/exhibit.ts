@@ -96,7 +96,8 @@ export class ExhibitView extends VBoxView {
     this.description = hiddenText('dlw-description');
     this.description.id = `dlw-description-${this.cid}`;
     this.el.setAttribute('aria-describedby', this.description.id);
-    this.el.prepend(...Object.values(this.alerts), this.progress, this.description);
+    // Behind the children, whose layout counts nodes when it inserts one; the style sheet shows them above.
+    this.el.append(...Object.values(this.alerts), this.progress, this.description);
     show(this.alerts.mismatch, mismatch(this.model.get('_protocol'), PROTOCOL) ?? '');
   }
 
