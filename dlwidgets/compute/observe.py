@@ -247,6 +247,7 @@ def attributes_kept(model: nn.Module) -> Iterator[None]:
         for value in saved.values()
         if isinstance(value, dict)
     ]
+    lists = [(value, value.copy()) for _, saved in parts for value in saved.values() if isinstance(value, list)]
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one is meant)
     try:
         yield
@@ -255,6 +256,8 @@ def attributes_kept(model: nn.Module) -> Iterator[None]:
             if table or copy:
                 table.clear()
                 table.update(copy or {})
+        for items, before in lists:
+            items[:] = before
         for attributes, saved in parts:
             attributes.clear()
             attributes.update(saved)

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 
 def checked_model(model: Any) -> None:
     """A model must be a module."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if any(is_lazy(item) for item in (*model.parameters(), *model.buffers())):
+        raise ValueError("model has lazy parameters without a shape: run it once on real data first")
 
 
 def checked_position(name: str, position: Any, sizes: tuple[int, ...]) -> tuple[int, ...]:

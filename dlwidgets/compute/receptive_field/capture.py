@@ -21,6 +21,9 @@ from .graph import Node, Value
 from .operations import Operation, operation
 from .shapes import quick_layouts
 
+LARGEST_COPY = 2**24
+"""Constants of the model with more numbers than this are referred to, not copied."""
+
 
 class Leak(Exception):
     """A run without numbers needs one: a branch or a shape that depends on data."""
@@ -90,6 +93,9 @@ class Traced(Tensor):
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"Traced({tuple(self.shape)})"
 
+    def __format__(self, spec: str) -> str:
+        return format(self.numbers("format"), spec)
+
     def __deepcopy__(self, memo: Any) -> Any:
         return self.clone()
 
@@ -122,6 +128,7 @@ class Recorder(TorchDispatchMode):
         self._roots: dict[int, Root] = {}
         self._own: dict[int, Any] = {}
         self._copies: dict[int, Tensor] = {}
+        self._held_copies: dict[Any, Tensor] = {}
         self._keep: list[Any] = []
         for parameter in parameters:
             if parameter.is_floating_point() or parameter.is_complex():
@@ -325,15 +332,25 @@ class Recorder(TorchDispatchMode):
     # Values and memory
 
     def _node(self, name: str, func: Any, args: Any, kwargs: Any) -> Node:
-        node = Node(name, func, args, kwargs)
-        for item in (*node.args, *node.kwargs.values()):
-            for part in item if isinstance(item, list) else (item,):
-                if isinstance(part, Tensor):
-                    # A constant that a node refers to must keep its numbers: later writes go to a root.
-                    self._own.pop(_memory(part), None)
-                    self._keep.append(part)
+        node = Node(name, func, tuple(map(self._held, args)), {key: self._held(item) for key, item in kwargs.items()})
         self.nodes.append(node)
         return node
+
+    def _held(self, item: Any) -> Any:
+        """An argument of a node, with constants that keep their numbers whatever happens to them later."""
+        if isinstance(item, list):
+            return [self._held(part) for part in item]
+        if not isinstance(item, Tensor):
+            return item
+        self._keep.append(item)
+        if self._own.pop(_memory(item), None) is not None or item.numel() > LARGEST_COPY:
+            # Made in this run, and from now on written to in a root only.
+            return item
+        layout = (item.stride(), item.storage_offset()) if item.layout == torch.strided else None
+        key = _memory(item), item.shape, layout
+        if key not in self._held_copies:
+            self._held_copies[key] = item.detach().clone()
+        return self._held_copies[key]
 
     def _output(self, node: Node, shape: tuple[int, ...], dtype: torch.dtype) -> Value:
         value = Value(shape, dtype, node, len(node.outputs), len(self.nodes))

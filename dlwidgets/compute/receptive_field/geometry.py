@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from .axis_maps import AxisMap, Taps
 from .graph import Run, Value
-from .links import Link, Several, Source
+from .links import Link, Separable, Several, Source
 from .walk import Walk
 
 Line = tuple[int | None, Fraction, Fraction, Fraction] | None
@@ -32,13 +32,15 @@ class Geometry:
                 continue
             for output in node.outputs:
                 lines: list[list[Line]] = []
+                links: list[Link] = []
                 for step in walk.steps(node, output.number):
                     before = step.value.geometry
                     if before is not None:
                         lines.append(_through(step.link, before))
+                        links.append(step.link)
                 joined = [_joined([line[a] for line in lines]) for a in range(len(axes))] if lines else None
                 if joined and node.name == "write_memory":
-                    joined = [_on_a_ring([line[a] for line in lines], size) for a, size in enumerate(sizes)]
+                    joined = [_on_a_ring([line[a] for line in lines], links, size) for a, size in enumerate(sizes)]
                 output.geometry = joined
 
     def numbers(self, value: Value) -> tuple[tuple[Number, ...], tuple[Number, ...], tuple[Number, ...]]:
@@ -63,13 +65,18 @@ def _joined(lines: list[Line]) -> Line:
     return first[0], first[1], min(line[2] for line in every), max(line[3] for line in every)
 
 
-def _on_a_ring(lines: list[Line], size: int) -> Line:
-    """What was there before and what was written, if they differ by whole turns of the input alone: circular padding."""
+def _on_a_ring(lines: list[Line], links: list[Link], size: int) -> Line:
+    """What was there before and what was written, if they differ by whole turns of the input: circular padding."""
     first = lines[0]
-    for line in lines[1:]:
-        if first is None or line is None or line[:2] != first[:2] or line[3] - line[2] != first[3] - first[2]:
+    for line, link in zip(lines[1:], links[1:], strict=True):
+        if first is None or line is None or first[0] is None:
             return None
-        if (line[2] - first[2]) % size:
+        axis, jump, low, high = line
+        if axis is None and isinstance(link, Separable) and link.within is not None:
+            # A single position was written: where the first line would put it.
+            position = int(link.within[first[0]][1][0].argmax())
+            axis, jump, low, high = *first[:2], low - first[1] * position, high - first[1] * position
+        if (axis, jump, high - low) != (*first[:2], first[3] - first[2]) or (low - first[2]) % size:
             return None
     return first
 
