@@ -1,0 +1,243 @@
+"""LatentSpaceExplorer in a real JupyterLab, and in a page without a kernel."""
+
+import math
+import re
+
+import pytest
+import torch
+
+from dlwidgets.widgets.latent_space import LatentSpaceExplorer
+
+SETUP = """
+import math, torch
+from dlwidgets.widgets.latent_space import LatentSpaceExplorer
+
+def decode(codes):
+    grey = torch.sigmoid(codes.double())
+    return torch.stack([grey[:, 0], grey[:, 1], grey[:, 0], grey[:, 1]], 1).reshape(-1, 2, 2)
+
+def encode(images):
+    mean = torch.logit(images.flatten(1)[:, :2])
+    return mean, torch.full_like(mean, 2 * math.log(0.25))
+
+corners = torch.tensor([[-2.0, -2.0], [2.0, -2.0], [-2.0, 2.0], [2.0, 2.0], [0.0, 0.0]], dtype=torch.float64)
+names = ["left", "right", "left", "right", "middle"]
+"""
+
+SENT = """() => {
+    const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+    window.received = [];
+    kernel.anyMessage.connect((_, {direction, msg}) => {
+        if (direction === 'recv' && msg.header.msg_type === 'comm_msg' && msg.content.data.method === 'update') {
+            window.received.push(msg.content.comm_id);
+        }
+    });
+}"""
+
+PIXELS = """(name) => {
+    const canvas = document.querySelector(`.dlw-tile-${name} > canvas`);
+    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    return [canvas.width, canvas.height, ...[...data].filter((_, i) => i % 4 === 0)];
+}"""
+
+
+def sigmoid(value: float) -> float:
+    return 255 / (1 + math.exp(-value))
+
+
+class Plane:
+    """The plane of an explorer on a page; the box is 3 to all sides, inset by 2.5 % across."""
+
+    def __init__(self, page, nth=0):
+        self.page = page
+        self.canvas = page.locator("canvas.dlw-points-hover").nth(nth)
+        self.canvas.wait_for()
+        page.wait_for_function(
+            "n => document.querySelectorAll('canvas.dlw-points-hover')[n].getBoundingClientRect().width > 100", arg=nth
+        )
+        self.canvas.scroll_into_view_if_needed()
+
+    def point(self, x, y):
+        box = self.canvas.bounding_box()
+        across = 0.5 + x / 6 * (1 - 2 * 0.025)
+        down = 0.5 - y / 6 * (1 - 2 * 0.025)
+        return box["x"] + across * box["width"], box["y"] + down * box["height"]
+
+    def move(self, x, y):
+        self.page.mouse.move(*self.point(x, y))
+
+    def caption(self):
+        return self.page.locator(".dlw-tile-here figcaption").first.inner_text()
+
+    def place(self):
+        """Where the caption says the probe is."""
+        return [float(number.replace("−", "-")) for number in re.findall("z[12] (−?[0-9.]+)", self.caption())]
+
+
+@pytest.fixture
+def shown(notebook):
+    opened = notebook([SETUP, "explorer = LatentSpaceExplorer((encode, decode), decode(corners), names); explorer"])
+    opened.run_all()
+    opened.execute("explorer.wait()")
+    return opened, Plane(opened.page)
+
+
+def test_the_picture_follows_the_pointer_and_becomes_exact(shown):
+    notebook, plane = shown
+    page = notebook.page
+    notebook.execute("explorer._plane.picture.exact_at = []")
+    plane.move(1.0, -0.5)
+    page.wait_for_function("document.querySelector('.dlw-decoded').dataset.source === 'exact'")
+    notebook.wait_for_python("explorer.z is not None and not explorer._busy")
+    x, y = notebook.python("explorer.z")
+    assert (x, y) == pytest.approx((1.0, -0.5), abs=0.1)
+    assert page.evaluate(PIXELS, "here") == [2, 2, *[round(sigmoid(v)) for v in (x, y, x, y)]]
+    assert plane.caption().endswith("decoded exactly")
+    # Where the kernel does not answer, the browser has done so already.
+    page.evaluate(SENT)
+    notebook.execute("explorer._plane.cloud.unobserve_all('pointer')")
+    plane.move(-1.5, 2.5)
+    page.wait_for_function("document.querySelector('.dlw-decoded').dataset.source === 'interpolated'")
+    width, height, *grey = page.evaluate(PIXELS, "here")
+    assert (width, height) == (2, 2)
+    assert plane.place() == pytest.approx([-1.5, 2.5], abs=0.1)
+    assert grey == pytest.approx([sigmoid(v) for v in 2 * plane.place()], abs=1)
+    picture = notebook.python("explorer._plane.picture.model_id")
+    assert picture not in page.evaluate("window.received")
+    assert notebook.errors == []
+
+
+def test_points_are_hovered_selected_and_hidden(shown):
+    notebook, plane = shown
+    page = notebook.page
+    plane.move(2.0, -2.0)
+    page.locator(".dlw-tile-data").get_by_text("data point 1, right").wait_for()
+    expected = [round(sigmoid(v)) for v in (2, -2, 2, -2)]
+    assert page.evaluate(PIXELS, "data") == pytest.approx([2, 2, *expected], abs=1)
+    assert page.evaluate(PIXELS, "again") == pytest.approx([2, 2, *expected], abs=1)
+    notebook.wait_for_python("explorer._plane.posterior.visible")
+    page.keyboard.down("Shift")
+    plane.move(-2.8, 2.8)
+    page.mouse.down()
+    for corner in ((-1, 2.8), (-1, -2.8), (-2.8, -2.8), (-2.8, 2.8)):
+        plane.move(*corner)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    notebook.wait_for_python("explorer.selected == (0, 2)")
+    page.locator(".dlw-filmstrip").get_by_text("2 images selected.").wait_for()
+    page.get_by_role("button", name="right").click()
+    notebook.wait_for_python("explorer._plane.cloud.hidden == [2]")
+    assert page.get_by_role("button", name="right").get_attribute("aria-pressed") == "false"
+    plane.move(2.0, -2.0)
+    page.wait_for_function("!document.querySelector('.dlw-tile-data').textContent.includes('right')")
+    assert notebook.errors == []
+
+
+def test_keys_move_the_probe_and_z_can_be_typed(shown):
+    notebook, plane = shown
+    page = notebook.page
+    page.mouse.click(*plane.point(0.5, 0.5))
+    notebook.wait_for_python("explorer.z is not None and not explorer._busy")
+    before = notebook.python("explorer.z")
+    page.mouse.move(1, 1)
+    page.keyboard.press("ArrowRight")
+    notebook.wait_for_python(f"explorer.z[0] > {before[0]} and explorer.z[1] == {before[1]}")
+    page.keyboard.press("ArrowUp")
+    notebook.wait_for_python(f"explorer.z[1] > {before[1]}")
+    typed = page.get_by_label("Code of the probe, numbers separated by commas")
+    typed.fill("1.25, -0.75")
+    typed.press("Enter")
+    page.wait_for_function(
+        "document.querySelector('.dlw-tile-here').textContent === 'z1 1.25, z2 −0.75: decoded exactly'"
+    )
+    page.wait_for_function("[...document.querySelectorAll('input')].some((input) => input.value === '1.25, −0.75')")
+    typed.fill("somewhere")
+    typed.press("Enter")
+    page.locator(".dlw-error").get_by_text("z: expected numbers").wait_for()
+    assert notebook.errors == []
+
+
+def test_a_path_is_dragged_and_the_parts_keep_their_order(shown):
+    notebook, plane = shown
+    page = notebook.page
+    notebook.execute("explorer.path = ((-1, 0), (1, 0)); explorer.wait()")
+    page.locator(".dlw-filmstrip").get_by_text("Along the linear path, 2 long").wait_for()
+    page.mouse.move(*plane.point(1, 0))
+    page.mouse.down()
+    page.mouse.move(*plane.point(1, 1), steps=4)
+    page.mouse.move(*plane.point(1, 2), steps=4)
+    page.mouse.up()
+    notebook.wait_for_python("abs(explorer.path[1][1] - 2) < 0.1 and not explorer._busy")
+    page.locator(".dlw-filmstrip").get_by_text("Along the linear path, 2.8").wait_for()
+    tops = page.evaluate(
+        """() => ['Grey: the prior', '5 images in 2', 'Along the linear'].map((words) =>
+            [...document.querySelectorAll('.dlw-exhibit *')].filter((element) => element.children.length === 0)
+                .find((element) => element.textContent.startsWith(words)).getBoundingClientRect().top)"""
+    )
+    assert tops == sorted(tops)
+    assert notebook.errors == []
+
+
+def test_panels_share_the_pointer_and_stop_ends_a_training(notebook):
+    opened = notebook(
+        [
+            SETUP,
+            "images = decode(2 * torch.rand(200, 2) - 1).float()\n"
+            "panels = LatentSpaceExplorer.train(images, beta=(0, 1), epochs=20000); panels",
+        ]
+    )
+    opened.run_all()
+    page = opened.page
+    page.get_by_role("button", name="Stop").first.click()
+    page.locator(".dlw-progress:not([hidden])").first.wait_for()
+    opened.wait_for_python("not panels.explorers[0]._busy")
+    page.get_by_role("button", name="Stop").first.click()
+    opened.execute("panels.wait()")
+    assert opened.python("[each.training for each in panels.explorers]") == [None, None]
+    second = Plane(page, 1)
+    second.page.mouse.move(*second.point(0.5, 0.5))
+    page.wait_for_function(
+        """() => {
+            const [first, second] = [...document.querySelectorAll('.dlw-tile-here figcaption')];
+            const place = (element) => element.textContent.split(':')[0];
+            return place(first).startsWith('z1') && place(first) === place(second);
+        }"""
+    )
+    assert opened.errors == []
+
+
+def decode(codes):
+    grey = torch.sigmoid(codes.double())
+    return torch.stack([grey[:, 0], grey[:, 1], grey[:, 0], grey[:, 1]], 1).reshape(-1, 2, 2)
+
+
+def encode(images):
+    mean = torch.logit(images.flatten(1)[:, :2])
+    return mean, torch.full_like(mean, 2 * math.log(0.25))
+
+
+@pytest.mark.parametrize("width", [360, 1100])
+def test_a_page_without_a_kernel_goes_on_decoding(chromium, tmp_path, width):
+    codes = torch.tensor([[-2.0, -2.0], [2.0, -2.0], [-2.0, 2.0], [2.0, 2.0]], dtype=torch.float64)
+    explorer = LatentSpaceExplorer((encode, decode), decode(codes), ["a", "b", "a", "b"])
+    path = explorer.export(tmp_path / "space.html")
+    explorer.close()
+    context = chromium.new_context(offline=True, viewport={"width": width, "height": 1500})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(path.as_uri())
+    plane = Plane(page)
+    plane.move(-1.0, 1.5)
+    page.wait_for_function("document.querySelector('.dlw-decoded').dataset.source === 'interpolated'")
+    grey = page.evaluate(PIXELS, "here")[2:]
+    assert plane.place() == pytest.approx([-1.0, 1.5], abs=0.1)
+    assert grey == pytest.approx([sigmoid(v) for v in 2 * plane.place()], abs=1)
+    plane.move(2.0, 2.0)
+    page.locator(".dlw-tile-data").get_by_text("data point 3, b").wait_for()
+    assert page.evaluate(PIXELS, "again")[2:] == pytest.approx([round(sigmoid(2))] * 4, abs=1)
+    page.get_by_role("button", name="b", exact=True).click()
+    assert page.get_by_role("button", name="b", exact=True).get_attribute("aria-pressed") == "false"
+    page.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth")
+    assert errors == []
+    context.close()
