@@ -731,8 +731,9 @@ class TestBudget:
         assert set(ALWAYS) <= set(sampled)
         allowed = budget * WINDOW
         times, costs = np.array([t for t, _ in paid]), np.array([c for _, c in paid])
-        for t in times:
-            inside = costs[(times > t - WINDOW) & (times <= t)].sum()
+        total = np.concatenate([[0.0], np.cumsum(costs)])
+        for i, t in enumerate(times):
+            inside = total[i + 1] - total[np.searchsorted(times, t - WINDOW, side="right")]
             assert inside <= budget * (WINDOW - inside) * 1.03 + (cost if cost > allowed else 0.0)
         if cost < allowed / 3:
             assert len(paid) >= 3

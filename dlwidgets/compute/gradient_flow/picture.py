@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .laboratory import Profile, ResidualFilters
 from .result import GradientFlow
 from .verdicts import Verdict
 
@@ -149,3 +150,30 @@ def rows_of(flow: GradientFlow, verdict: Verdict) -> tuple[list[int], list[int]]
         [positions[position] for position in verdict.positions if position in positions],
         [parameters[name] for name in verdict.parameters if name in parameters],
     )
+
+
+def profile_limits(profile: Profile) -> tuple[float, float, tuple[float, ...]]:
+    """What a log axis shows of a profile at initialisation, and its ticks."""
+    tables = [profile.low, profile.high] + ([] if profile.theory is None else [profile.theory])
+    low, high = decades(*tables)
+    return low, high, powers_of_ten(low, high)
+
+
+def filter_pictures(filters: ResidualFilters) -> dict[str, Float[Tensor, "row column"]]:
+    """The plain filter, the residual one and their difference: the kernels of an output channel in a row of tiles."""
+    return {
+        "plain": _tiled(filters.plain),
+        "residual": _tiled(filters.residual),
+        "difference": _tiled(filters.plain - filters.residual),
+    }
+
+
+def _tiled(kernels: Float[Tensor, "out channel height width"]) -> Float[Tensor, "row column"]:
+    return torch.cat([torch.cat(list(row), dim=1) for row in kernels], dim=0)
+
+
+def tile_boxes(filters: ResidualFilters) -> list[tuple[int, int, int, int]]:
+    """Where in those pictures each kernel lies: row and column of its start and of its stop."""
+    num_out, num_in, height, width = filters.plain.shape
+    corners = [(i * height, j * width) for i in range(num_out) for j in range(num_in)]
+    return [(row, column, row + height, column + width) for row, column in corners]

@@ -57,6 +57,8 @@ class Rhythm:
         self._running = False
         self._spent = 0.0
         self._paid: deque[tuple[float, float]] = deque()  # when and how much, the last window
+        self._owed: deque[tuple[float, float]] = deque()  # the same, of what the budget has to pay for
+        self._recent = 0.0  # their sum
         self._sample = 0.0  # spent since the sample under way began
         self._costs: deque[float] = deque([0.0], maxlen=4)  # of the last samples
         self._earning: tuple[float, float] | None = None  # time and spent when the budget began to count
@@ -82,9 +84,11 @@ class Rhythm:
         cost = max(self._costs)
         if self._spent - spent + cost > self._budget * training:
             return False
-        recent = sum(seconds for when, seconds in self._paid if when > max(now - WINDOW, began))
+        while self._owed and self._owed[0][0] <= now - WINDOW:
+            self._recent -= self._owed.popleft()[1]
+        recent = self._recent if self._owed else 0.0
         full = self._budget * (WINDOW - recent - cost)
-        return recent + cost <= full or (recent == 0.0 and cost > full)
+        return recent + cost <= full or (not self._owed and cost > full)
 
     def begin_sample(self) -> None:
         """The sample under way begins to cost; what the trigger took since the last one is booked by itself."""
@@ -97,6 +101,9 @@ class Rhythm:
 
     def _book(self, now: float) -> None:
         self._paid.append((now, self._sample))
+        if self._earning is not None:
+            self._owed.append((now, self._sample))
+            self._recent += self._sample
         self._sample = 0.0
         while self._paid[0][0] < now - WINDOW:
             self._paid.popleft()
