@@ -1,5 +1,6 @@
 """The Python side of our bqplot marks and of the models that link them, one file each."""
 
+from dlwidgets.marks.cell_readout import CellReadout
 from dlwidgets.marks.field_map import FieldMap
 from dlwidgets.marks.palette import CIVIDIS, DIVERGING, OKABE_ITO, diverging_scale, sequential_scale
 from dlwidgets.marks.point_cloud import PointCloud, point_figure
@@ -10,6 +11,7 @@ __all__ = [
     "CIVIDIS",
     "DIVERGING",
     "OKABE_ITO",
+    "CellReadout",
     "FieldMap",
     "PointCloud",
     "Raster",

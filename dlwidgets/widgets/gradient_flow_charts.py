@@ -1,0 +1,151 @@
+"""The kinds of figure that GradientFlowMeter and its laboratory are drawn with."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import bqplot
+import ipywidgets
+import numpy as np
+
+from dlwidgets.marks.palette import OKABE_ITO
+from dlwidgets.widgets.arrays import to_plot
+
+if TYPE_CHECKING:
+    from dlwidgets.compute.gradient_flow.picture import Curve
+
+ORANGE, SKY, GREEN, _, BLUE, VERMILLION, PINK, _ = OKABE_ITO
+
+KEYS = {ORANGE: "orange", SKY: "sky", GREEN: "green", VERMILLION: "vermillion", BLUE: "blue"}
+"""The colours of keys, and what their style classes are called."""
+
+
+class Chart:
+    """A figure with one x axis and one y axis, which may be logarithmic.
+
+    Attributes:
+        scales: shared by all marks.
+        figure: the figure.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        x_label: str,
+        *,
+        log: bool = False,
+        height: int = 230,
+        tick_format: str | None = None,
+    ) -> None:
+        self.scales: dict[str, Any] = {
+            "x": bqplot.LinearScale(),
+            "y": bqplot.LogScale(min=0.1, max=1.0) if log else bqplot.LinearScale(),
+        }
+        self.ruler = bqplot.Axis(
+            scale=self.scales["y"],
+            orientation="vertical",
+            num_ticks=5,
+            tick_format=tick_format or (".0e" if log else None),
+        )
+        self.figure = bqplot.Figure(
+            title=title,
+            axes=[bqplot.Axis(scale=self.scales["x"], label=x_label, grid_lines="none", num_ticks=6), self.ruler],
+            fig_margin={"top": 34, "bottom": 40, "left": 56, "right": 14},
+            padding_x=0.02,
+            padding_y=0.03,
+            title_style={"font-size": "14px"},
+            display_toolbar=False,
+            layout=ipywidgets.Layout(width="auto", min_width="240px", height=f"{height}px"),
+        )
+
+    def line(self, color: str, *, dashed: bool = False, width: float = 2.0, **kwargs: Any) -> Any:
+        """Add a line without points so far."""
+        return self._add(
+            bqplot.Lines(
+                x=np.zeros(0),
+                y=np.zeros(0),
+                scales=self.scales,
+                colors=[color],
+                stroke_width=width,
+                line_style="dashed" if dashed else "solid",
+                **kwargs,
+            )
+        )
+
+    def band(self, color: str) -> Any:
+        """Add the area between two lines."""
+        return self._add(
+            bqplot.Lines(
+                x=np.zeros(0),
+                y=np.zeros((2, 0)),
+                scales=self.scales,
+                colors=[color],
+                fill="between",
+                fill_colors=[color],
+                fill_opacities=[0.2],
+                stroke_width=0,
+                opacities=[0.0],
+            )
+        )
+
+    def dots(self, color: str, *, marker: str = "circle", size: int = 36, **kwargs: Any) -> Any:
+        """Add points, none so far; their names are what a hover says."""
+        return self._add(
+            bqplot.Scatter(
+                x=np.zeros(0),
+                y=np.zeros(0),
+                scales=self.scales,
+                colors=[color],
+                marker=marker,
+                default_size=size,
+                display_names=False,
+                tooltip=bqplot.Tooltip(fields=["name"], labels=[""], show_labels=False),
+                **kwargs,
+            )
+        )
+
+    def limit(self, low: float, high: float, ticks: Sequence[float] | None = None) -> None:
+        """Fix what y shows, and where it is numbered."""
+        self.scales["y"].min, self.scales["y"].max = low, high
+        if ticks is not None:
+            self.ruler.tick_values = np.array(ticks, dtype=np.float64)
+
+    def _add(self, mark: Any) -> Any:
+        self.figure.marks = [*self.figure.marks, mark]
+        return mark
+
+
+def put(mark: Any, curve: "Curve") -> None:
+    """Give a line or points the coordinates of a curve."""
+    mark.x, mark.y = to_plot(curve.x), to_plot(curve.y)
+
+
+def panel(shown: bqplot.Figure, *keys: tuple[str, str, str]) -> ipywidgets.Box:
+    """A figure with its key below: a sign ("line", "dashed", "band"), a colour of `KEYS` and what they stand for."""
+    box = ipywidgets.VBox([shown])
+    box.add_class("dlw-flow-panel")
+    if not keys:
+        return box
+    labels = []
+    for sign, color, text in keys:
+        label = ipywidgets.Label(text)
+        for name in ("dlw-flow-key", f"dlw-flow-key-{sign}", f"dlw-flow-key-{KEYS[color]}"):
+            label.add_class(name)
+        labels.append(label)
+    row = ipywidgets.Box(labels)
+    row.add_class("dlw-flow-keys")
+    box.children = [shown, row]
+    return box
+
+
+def side_by_side(*panels: ipywidgets.Widget) -> ipywidgets.Box:
+    """Panels beside each other where there is room."""
+    row = ipywidgets.Box(list(panels))
+    row.add_class("dlw-row")
+    return row
+
+
+def words_label() -> ipywidgets.Label:
+    """A label whose text may run over several lines."""
+    label = ipywidgets.Label()
+    label.add_class("dlw-flow-words")
+    return label

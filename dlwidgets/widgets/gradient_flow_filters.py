@@ -1,0 +1,75 @@
+"""A plain filter beside a residual one, both trained on the same target near the identity."""
+
+from typing import Any
+
+import ipywidgets
+import traitlets
+
+from dlwidgets.marks.palette import diverging_scale
+from dlwidgets.marks.raster import Raster, raster_figure
+from dlwidgets.widgets.arrays import to_plot
+from dlwidgets.widgets.base import Exhibit
+from dlwidgets.widgets.gradient_flow_charts import side_by_side, words_label
+from dlwidgets.widgets.gradient_flow_words import describe_filters
+
+TITLES = {"plain": "plain: y = f(x)", "residual": "residual: y = f(x) + x", "difference": "plain − residual"}
+
+
+class FilterComparison(Exhibit):
+    """Trains y = f(x) and y = f(x) + x, f one convolution, and shows both filters: they differ by the identity.
+
+    Attributes:
+        result: the `ResidualFilters`, None until they are trained.
+    """
+
+    closeness = traitlets.Float(0.1, min=0.0, max=1.0, help="How far the target is from the identity.")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_class("dlw-flow")
+        self._slider = ipywidgets.FloatSlider(
+            self.closeness,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            description="distance of the target from the identity",
+            style={"description_width": "initial"},
+            layout={"width": "min(460px, 100%)"},
+        )
+        self._button = ipywidgets.Button(description="train both filters", layout={"width": "150px"})
+        self._words = words_label()
+        self._words.value = "A plain convolution y = f(x) beside a residual one y = f(x) + x, on the same target."
+        self._pictures = {name: Raster(scales={"color": diverging_scale(min=-1.2, max=1.2)}) for name in TITLES}
+        figures = [raster_figure(self._pictures[name], title=title, height=220) for name, title in TITLES.items()]
+        self._row = side_by_side(*figures)
+        self._row.layout.display = "none"
+        controls = ipywidgets.Box([self._button, self._slider])
+        controls.add_class("dlw-flow-controls")
+        self._label(self._slider, "Distance of the target from the identity")
+        for figure in figures:
+            self._label(figure, figure.title)
+        self._slider.observe(self._react(lambda change: setattr(self, "closeness", change["new"])), "value")
+        self.observe(lambda change: setattr(self._slider, "value", change["new"]), "closeness")
+        self._button.on_click(self._react(lambda _: self.train()))
+        self.children = [controls, self._words, self._row]
+
+    def train(self) -> None:
+        """Train both in the background, as the button does."""
+        from dlwidgets.compute.gradient_flow import residual_against_plain
+
+        self._compute(residual_against_plain, closeness=self.closeness, lane="long", topic="filters")
+
+    def _render(self) -> None:
+        filters = self.result
+        if filters is None:
+            return
+        from dlwidgets.compute.gradient_flow.picture import filter_pictures, tile_boxes
+
+        self._row.layout.display = "flex"
+        for name, picture in filter_pictures(filters).items():
+            self._pictures[name].image = to_plot(picture, name=name)
+            self._pictures[name].boxes = to_plot(tile_boxes(filters))
+        self._words.value = describe_filters(filters)
+
+    def _describe(self) -> str:
+        return self._words.value

@@ -1,0 +1,227 @@
+"""The laboratory of GradientFlowMeter: what depth, activation, initialisation and residual paths do to the gradient."""
+
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import traitlets
+
+from dlwidgets.widgets.base import Exhibit
+from dlwidgets.widgets.gradient_flow_charts import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    Chart,
+    panel,
+    put,
+    side_by_side,
+    words_label,
+)
+from dlwidgets.widgets.gradient_flow_filters import FilterComparison
+from dlwidgets.widgets.gradient_flow_words import describe_profile, describe_training
+
+if TYPE_CHECKING:
+    from dlwidgets.compute.gradient_flow import Training
+
+CHOICES: dict[str, list[Any]] = {
+    "width": [16, 32, 64, 128, 256],
+    "activation": ["sigmoid", "tanh", "relu", "gelu"],
+    "initialisation": ["default", "xavier", "kaiming"],
+    "gain": [0.5, 1.0, 1.5, 2.0, 4.0],
+    "normalisation": ["none", "batch", "layer"],
+    "optimizer": ["sgd", "momentum", "adam"],
+    "learning_rate": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0],
+}
+"""What the controls offer, by field of `Configuration`; a value that is set from Python is added."""
+
+STEPS = 400
+"""How many steps the button trains."""
+
+
+class NetworkPanel(Exhibit):
+    """One network of the laboratory: its gradient profile at initialisation, and how it trains.
+
+    Args:
+        configuration: a `Configuration`, or a dict of its fields; None for the 26-layer sigmoid network.
+
+    Attributes:
+        result: the `Profile` at initialisation.
+        training: the `Training` of the last run for this configuration, None until there is one.
+
+    Raises:
+        TypeError, ValueError: as `Configuration` does.
+    """
+
+    configuration = traitlets.Any(help="The network and its training: a `Configuration`, or a dict of its fields.")
+
+    def __init__(self, configuration: Any = None, **kwargs: Any) -> None:
+        from dlwidgets.compute.gradient_flow import Configuration
+
+        first = _to_configuration({} if configuration is None else configuration)
+        super().__init__(**kwargs)
+        self.training: Training | None = None
+        self._assigns = False
+        self._fields = tuple(Configuration.__dataclass_fields__)
+        self._build()
+        self.observe(lambda _: self._on_configuration(), "configuration")
+        self.configuration = first
+
+    @traitlets.validate("configuration")
+    def _check_configuration(self, proposal: Any) -> Any:
+        return _to_configuration(proposal["value"])
+
+    def train(self) -> None:
+        """Train for 400 steps in the background, as the button does; a second call begins anew."""
+        from dlwidgets.compute.gradient_flow import train_laboratory
+
+        self._compute(
+            train_laboratory, self.configuration, STEPS, lane="long", topic="training", then=self._took_training
+        )
+
+    # Making the parts, once
+
+    def _build(self) -> None:
+        self.add_class("dlw-flow")
+        self.layout.flex = "1 1 340px"
+        self._controls: dict[str, Any] = {
+            "depth": ipywidgets.IntSlider(24, min=1, max=40, description="depth", layout={"width": "min(300px, 100%)"})
+        }
+        for name, values in CHOICES.items():
+            self._controls[name] = ipywidgets.Dropdown(
+                options=values,
+                description=name.replace("_", " "),
+                style={"description_width": "90px"},
+                layout={"width": "200px"},
+            )
+        for name in ("residual", "shared"):
+            text = "residual paths" if name == "residual" else "one shared layer"
+            self._controls[name] = ipywidgets.Checkbox(description=text, indent=False, layout={"width": "150px"})
+        self._button = ipywidgets.Button(description=f"train {STEPS} steps", layout={"width": "130px"})
+        self._button.on_click(self._react(lambda _: self.train()))
+        for name, control in self._controls.items():
+            self._label(control, name.replace("_", " ").capitalize())
+            control.observe(self._react(lambda change, name=name: self._on_control(name, change["new"])), "value")
+        controls = ipywidgets.Box([*self._controls.values(), self._button])
+        controls.add_class("dlw-flow-controls")
+        self._chart = Chart("gradient norm at initialisation", "layer, from input to output", log=True, height=260)
+        self._spread = self._chart.band(BLUE)
+        self._theory = self._chart.line(ORANGE, dashed=True)
+        self._median = self._chart.line(BLUE)
+        self._curve = Chart("test loss / var(y)", "step", tick_format=".3~g", height=220)
+        self._best = self._curve.line(ORANGE, dashed=True)
+        self._loss = self._curve.line(GREEN)
+        self._training_panel = panel(
+            self._curve.figure, ("line", GREEN, "this network"), ("dashed", ORANGE, "the best constant")
+        )
+        self._words, self._training_words = words_label(), words_label()
+        self.children = [
+            controls,
+            self._words,
+            panel(
+                self._chart.figure,
+                ("line", BLUE, "median of 5 seeds"),
+                ("band", BLUE, "quartiles"),
+                ("dashed", ORANGE, "theory"),
+            ),
+            self._training_words,
+            self._training_panel,
+        ]
+        self._label(self._chart.figure, "Gradient norm by layer at initialisation")
+        self._label(self._curve.figure, "Test loss over the variance of the targets")
+
+    # What a person changes
+
+    def _on_control(self, name: str, value: Any) -> None:
+        if not self._assigns:
+            import dataclasses
+
+            self.configuration = dataclasses.replace(self.configuration, **{name: value})
+
+    def _on_configuration(self) -> None:
+        from dlwidgets.compute.gradient_flow import profile_at_initialisation
+
+        self.training = None
+        self._assigns = True
+        try:
+            for name, control in self._controls.items():
+                value = getattr(self.configuration, name)
+                if name in CHOICES and value not in control.options:
+                    control.options = sorted({*control.options, value})
+                if name == "depth":
+                    control.max = max(control.max, value)
+                control.value = value
+        finally:
+            self._assigns = False
+        self._compute(profile_at_initialisation, self.configuration)
+
+    def _took_training(self, training: "Training") -> None:
+        if training.configuration == self.configuration:
+            self.training = training
+
+    def _render(self) -> None:
+        from dlwidgets.compute.gradient_flow.picture import linear_curve, log_curve, profile_limits
+
+        profile, training = self.result, self.training
+        self._training_panel.layout.display = "none" if training is None else "flex"
+        self._training_words.value = describe_training(training)
+        if profile is not None:
+            self._chart.limit(*profile_limits(profile))
+            put(self._median, log_curve(profile.median))
+            low, high = log_curve(profile.low), log_curve(profile.high)
+            if len(low.x) == len(high.x):
+                from dlwidgets.widgets.arrays import to_plot
+
+                self._spread.x, self._spread.y = to_plot(low.x), to_plot([low.y.tolist(), high.y.tolist()])
+            put(self._theory, log_curve(profile.median[:0] if profile.theory is None else profile.theory))
+            self._words.value = describe_profile(profile)
+        if training is not None:
+            put(self._loss, linear_curve(training.ratio, training.step))
+            put(self._best, linear_curve(training.ratio * 0 + training.best_constant, training.step))
+
+    def _describe(self) -> str:
+        return " ".join(filter(None, (self._words.value, self._training_words.value)))
+
+
+class GradientLaboratory(Exhibit):
+    """Two networks side by side, and a plain filter beside a residual one; made by `GradientFlowMeter.laboratory`.
+
+    Args:
+        left, right: what the two networks begin with, each a `Configuration` or a dict of its fields.
+        **kwargs: traits of the box, such as ``layout``.
+
+    Attributes:
+        left, right: the two `NetworkPanel`.
+        filters: the `FilterComparison`.
+
+    Raises:
+        TypeError, ValueError: as `Configuration` does.
+    """
+
+    def __init__(self, left: Any = None, right: Any = None, **kwargs: Any) -> None:
+        left = _to_configuration({"shared": True} if left is None else left)
+        right = _to_configuration({"activation": "tanh"} if right is None else right)
+        super().__init__(**kwargs)
+        self.left, self.right = NetworkPanel(left), NetworkPanel(right)
+        self.filters = FilterComparison()
+        self.children = [side_by_side(self.left, self.right), self.filters]
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return once everything asked for is computed and drawn; see `Exhibit.wait`."""
+        for part in (self.left, self.right, self.filters):
+            part.wait(timeout)
+
+    def _describe(self) -> str:
+        return f"Left: {self.left._describe()} Right: {self.right._describe()} {self.filters._describe()}"
+
+
+def _to_configuration(value: Any) -> Any:
+    from dlwidgets.compute.gradient_flow import Configuration
+
+    if isinstance(value, Configuration):
+        return value
+    if not isinstance(value, dict):
+        raise TypeError(f"configuration must be a Configuration or a dict of its fields, got {type(value).__name__}")
+    names = tuple(Configuration.__dataclass_fields__)
+    unknown = sorted(set(value) - set(names))
+    if unknown:
+        raise ValueError(f"configuration has no field {unknown[0]!r}; its fields are {', '.join(names)}")
+    return Configuration(**value)

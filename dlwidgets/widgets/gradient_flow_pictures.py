@@ -1,0 +1,212 @@
+"""The pictures of GradientFlowMeter: gradients by position and through time, activations, updates, losses."""
+
+from typing import TYPE_CHECKING
+
+import bqplot
+import ipywidgets
+import numpy as np
+
+from dlwidgets.marks.cell_readout import CellReadout
+from dlwidgets.marks.raster import Raster
+from dlwidgets.widgets.arrays import to_plot
+from dlwidgets.widgets.gradient_flow_charts import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    SKY,
+    VERMILLION,
+    Chart,
+    panel,
+    put,
+    side_by_side,
+)
+from dlwidgets.widgets.gradient_flow_words import HINT, number, position_names
+
+if TYPE_CHECKING:
+    from dlwidgets.compute.gradient_flow import GradientFlow
+
+MAX_DOTS = 400
+"""Above so many positions a profile is only a line: as many SVG circles would be slow."""
+
+SELECTED = {"fill": VERMILLION, "stroke": VERMILLION, "stroke-width": "3"}
+
+
+class FlowPictures:
+    """Made once; each ``show_...`` assigns what has changed.
+
+    Attributes:
+        heat: the picture of positions by sampled steps.
+        readout: what its hovered or pinned cell holds.
+        profile_dots, ratio_dots: points that can be clicked, by position and by parameter.
+        box: everything, from top to bottom.
+    """
+
+    def __init__(self) -> None:
+        self.heat = Raster(square=False)
+        self.readout = CellReadout(raster=self.heat, text=HINT)
+        self._columns: list[int] = []
+        self._column_axis = bqplot.Axis(scale=self.heat.scales["x"], grid_lines="none", label="step (those sampled)")
+        self._row_axis = bqplot.Axis(
+            scale=self.heat.scales["y"], orientation="vertical", grid_lines="none", tick_format="d"
+        )
+        self.heat_figure = bqplot.Figure(
+            marks=[self.heat],
+            axes=[self._column_axis, self._row_axis],
+            fig_margin={"top": 34, "bottom": 40, "left": 56, "right": 14},
+            padding_x=0,
+            padding_y=0,
+            title_style={"font-size": "14px"},
+            display_toolbar=False,
+            layout=ipywidgets.Layout(width="auto", min_width="240px", height="270px"),
+        )
+        self._profile = Chart("gradient norm by position", "position, from input to output", log=True, height=270)
+        self._profile_line = self._profile.line(BLUE)
+        self.profile_dots = self._profile.dots(BLUE, selected_style=SELECTED)
+        self._profile_missing = self._profile.dots(VERMILLION, marker="triangle-down", size=50)
+        self._history = Chart("gradient norm through time", "step", log=True)
+        self._history_line = self._history.line(BLUE)
+        self._loss = Chart("loss", "step", tick_format=".3~g")
+        self._loss_line = self._loss.line(GREEN)
+        self._activations = Chart("activations by position", "position", tick_format=".2~g")
+        self._mean = self._activations.line(BLUE)
+        self._std = self._activations.line(ORANGE)
+        self._fractions = Chart("shares of activations by position", "position", tick_format=".0%")
+        self._fractions.limit(0.0, 1.0)
+        self._zeros = self._fractions.line(SKY)
+        self._saturated = self._fractions.line(VERMILLION)
+        self._dead = self._fractions.line(GREEN, dashed=True)
+        self._ratios = Chart("update / weight by parameter", "parameter", log=True)
+        self._healthy = self._ratios.band(GREEN)
+        self.ratio_dots = self._ratios.dots(BLUE, selected_style=SELECTED)
+        self._ratio_missing = self._ratios.dots(VERMILLION, marker="triangle-down", size=50)
+        self._history_panel = panel(self._history.figure)
+        self._loss_panel = panel(self._loss.figure)
+        self.box = ipywidgets.VBox(
+            [
+                side_by_side(
+                    panel(self._profile.figure),
+                    panel(self.heat_figure),
+                ),
+                self.readout,
+                side_by_side(
+                    self._history_panel,
+                    panel(
+                        self._ratios.figure,
+                        ("band", GREEN, "healthy, about 1e-3"),
+                        ("line", VERMILLION, "▼ exactly 0"),
+                    ),
+                    self._loss_panel,
+                ),
+                side_by_side(
+                    panel(self._activations.figure, ("line", BLUE, "mean"), ("line", ORANGE, "standard deviation")),
+                    panel(
+                        self._fractions.figure,
+                        ("line", SKY, "exact zeros"),
+                        ("line", VERMILLION, "saturated"),
+                        ("dashed", GREEN, "dead units"),
+                    ),
+                ),
+            ]
+        )
+
+    def names(self) -> list[tuple[ipywidgets.Widget, str]]:
+        """Every figure with its name."""
+        charts = (self._profile, self._history, self._ratios, self._loss, self._activations, self._fractions)
+        return [(self.heat_figure, "Heat map"), *((chart.figure, chart.figure.title) for chart in charts)]
+
+    @property
+    def columns(self) -> list[int]:
+        """Which rows of the result's tables the heat map shows as columns."""
+        return self._columns
+
+    def show_heat(self, flow: "GradientFlow", quantity: str) -> None:
+        """The heat map of a quantity of `picture.QUANTITIES`."""
+        from dlwidgets.compute.gradient_flow.picture import QUANTITIES, drawn_steps, heat_map
+
+        self._columns = drawn_steps(flow)
+        logarithmic = QUANTITIES[quantity].logarithmic
+        self.heat.image = to_plot(heat_map(flow, quantity, self._columns), name=quantity)
+        steps = flow.steps[self._columns].tolist()
+        at = sorted({round(i * (len(steps) - 1) / 4) for i in range(5)})
+        self._column_axis.tick_values = np.array([column + 0.5 for column in at])
+        self._column_axis.tick_labels = {str(column + 0.5): str(steps[column]) for column in at}
+        self.heat_figure.title = f"{quantity}{' (log10)' if logarithmic else ''}, position by step"
+        self.readout.rows = position_names(flow)
+        self.readout.columns = [f"step {step}" for step in steps]
+        self.readout.quantity, self.readout.logarithmic = quantity, logarithmic
+
+    def show_step(self, flow: "GradientFlow", row: int) -> None:
+        """Everything about one sampled step."""
+        from dlwidgets.compute.gradient_flow.picture import decades, linear_curve, log_curve, powers_of_ten
+
+        names = position_names(flow)
+        step = int(flow.steps[row])
+        gradient = log_curve(flow.gradient_norm[row])
+        low, high = decades(flow.gradient_norm)
+        self._profile.limit(low, high, powers_of_ten(low, high))
+        self._profile.figure.title = f"gradient norm by position, step {step:,}"
+        put(self._profile_line, gradient)
+        where = gradient.x.long().tolist()
+        dots = where[:MAX_DOTS]
+        self.profile_dots.names = np.array(
+            [f"{i}: {names[i]}, gradient norm {number(float(flow.gradient_norm[row, i]))}" for i in dots], dtype=str
+        )
+        self.profile_dots.x, self.profile_dots.y = to_plot(gradient.x[: len(dots)]), to_plot(gradient.y[: len(dots)])
+        self._show_missing(self._profile_missing, gradient.missing.tolist(), low, flow.gradient_norm[row], names)
+        put(self._mean, linear_curve(flow.activation_mean[row]))
+        put(self._std, linear_curve(flow.activation_std[row]))
+        put(self._zeros, linear_curve(flow.zero_fraction[row]))
+        put(self._saturated, linear_curve(flow.saturated_fraction[row]))
+        put(self._dead, linear_curve(flow.dead_fraction[row]))
+        self._show_ratios(flow, row)
+
+    def _show_ratios(self, flow: "GradientFlow", row: int) -> None:
+        from dlwidgets.compute.gradient_flow.picture import HEALTHY, decades, log_curve, powers_of_ten
+
+        ratios = flow.update_ratio[row]
+        curve = log_curve(ratios)
+        low, high = decades(flow.update_ratio, ratios.new_tensor(HEALTHY))
+        self._ratios.limit(low, high, powers_of_ten(low, high))
+        names = [f"{i}: {name}, update/weight" for i, name in enumerate(flow.parameters)]
+        at = curve.x.long().tolist()
+        self.ratio_dots.names = np.array([f"{names[i]} {number(float(ratios[i]))}" for i in at], dtype=str)
+        put(self.ratio_dots, curve)
+        self._show_missing(self._ratio_missing, curve.missing.tolist(), low, ratios, names)
+        width = len(flow.parameters) - 0.5
+        self._healthy.x = np.array([-0.5, width], dtype=np.float32)
+        self._healthy.y = np.array([[HEALTHY[0]] * 2, [HEALTHY[1]] * 2], dtype=np.float32)
+
+    def _show_missing(self, mark: bqplot.Scatter, at: list, low: float, values: object, names: list[str]) -> None:
+        mark.names = np.array([f"{names[int(i)]}: {number(float(values[int(i)]))}" for i in at], dtype=str)  # type: ignore[index]
+        mark.x = np.array(at, dtype=np.float32)
+        mark.y = np.full(len(at), low, dtype=np.float32)
+
+    def show_history(self, flow: "GradientFlow", position: int | None) -> None:
+        """One position's gradient norm in all sampled steps, and the loss as it was logged."""
+        from dlwidgets.compute.gradient_flow.picture import history_curve, loss_curve
+
+        self._history_panel.layout.display = "none" if position is None else "flex"
+        if position is not None:
+            curve = history_curve(flow, position)
+            self._history.limit(curve.low, curve.high, curve.ticks)
+            self._history.figure.title = f"gradient norm of {position_names(flow)[position]}"
+            put(self._history_line, curve)
+        self._loss_panel.layout.display = "flex" if len(flow.loss) else "none"
+        if len(flow.loss):
+            put(self._loss_line, loss_curve(flow))
+
+    def select(self, position: int | None, row: int, rows: list[int], parameters: list[int]) -> None:
+        """Mark the selected position and step, and the rows of a finding."""
+        from dlwidgets.compute.gradient_flow.picture import column_at
+
+        self.heat.selected = [] if position is None else [position, column_at(self._columns, row)]
+        width = len(self._columns)
+        self.heat.boxes = np.array([[r, 0, r + 1, width] for r in rows], dtype=np.int32) if rows else None
+        self.profile_dots.selected = _indices(self.profile_dots.x, [] if position is None else [position])
+        self.ratio_dots.selected = _indices(self.ratio_dots.x, parameters)
+
+
+def _indices(x: np.ndarray, wanted: list[int]) -> np.ndarray | None:
+    """Where in the points ``x`` the wanted columns are."""
+    found = np.flatnonzero(np.isin(x, wanted))
+    return found if len(found) else None

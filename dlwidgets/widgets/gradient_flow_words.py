@@ -1,0 +1,101 @@
+"""What GradientFlowMeter says in words."""
+
+import math
+from typing import TYPE_CHECKING
+
+from dlwidgets.widgets.base import visible
+
+if TYPE_CHECKING:
+    from dlwidgets.compute.gradient_flow import GradientFlow, Meter, Overhead, Profile, ResidualFilters, Training
+
+HINT = "Point at a cell for its number; click it to see that position and that step. Rows run from input to output."
+WAITING = "Nothing seen yet: train inside `with meter:`, or call meter.attach()."
+
+
+def number(value: float) -> str:
+    """Four significant digits."""
+    return "–" if math.isnan(value) else f"{value:.4g}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent, to two digits."""
+    return "–" if math.isnan(share) else f"{100 * share:.2g} %"
+
+
+def position_names(flow: "GradientFlow") -> list[str]:
+    """What each position is called."""
+    return [visible(str(position)) for position in flow.positions]
+
+
+def describe_overhead(overhead: "Overhead") -> str:
+    """What the meter has taken of the training time."""
+    return f"{percent(float(overhead))} of the training time (last 10 s: {percent(overhead.recent)})"
+
+
+def describe_state(meter: "Meter", flow: "GradientFlow | None", drawing: float) -> str:
+    """Whether the meter watches, what it has seen, and what it costs."""
+    if flow is None or not len(flow.steps):
+        return "Watching: no step has ended yet." if meter.attached else WAITING
+    state = "Watching" if meter.attached else "Done"
+    seen = f"{meter.num_steps:,} steps so far, {len(flow.steps):,} of them sampled"
+    return f"{state}: {seen}. The meter takes {describe_overhead(flow.overhead)}, drawing {percent(drawing)}."
+
+
+def describe_position(flow: "GradientFlow", position: int, row: int) -> str:
+    """All numbers of one position in one sampled step, and what the verdicts say about it."""
+    from dlwidgets.compute.gradient_flow.picture import verdicts_on
+
+    def at(table: str) -> float:
+        return float(getattr(flow, table)[row, position])
+
+    shares = [
+        f"{percent(at(field))} {name}"
+        for name, field in (("zeros", "zero_fraction"), ("saturated", "saturated_fraction"), ("dead", "dead_fraction"))
+        if not math.isnan(at(field))
+    ]
+    text = (
+        f"{visible(str(flow.positions[position]))} in step {int(flow.steps[row]):,}: gradient norm "
+        f"{number(at('gradient_norm'))}; activations {number(at('activation_mean'))} ± {number(at('activation_std'))}"
+        + (f", {', '.join(shares)}." if shares else ".")
+    )
+    verdicts = verdicts_on(flow, position)
+    if not verdicts:
+        return f"{text}\nNo verdict concerns this position."
+    return "\n".join([text, *(f"{verdict.kind}: {visible(verdict.sentence)}" for verdict in verdicts)])
+
+
+def describe_flow(flow: "GradientFlow | None") -> str:
+    """The verdicts, one after the other."""
+    if flow is None or not len(flow.steps):
+        return WAITING
+    seen = f"{len(flow.steps)} sampled steps at {len(flow.positions)} positions."
+    return " ".join([seen, *(visible(verdict.sentence) for verdict in flow.verdicts)])
+
+
+def describe_profile(profile: "Profile") -> str:
+    """What a gradient profile at initialisation says, beside the theory."""
+    ratio = number(float(profile.median[0] / profile.median[-1]))
+    theory = "no simple theory for it" if profile.factor is None else f"theory {profile.factor:.3f}"
+    return (
+        f"From the last activation back to the first the gradient changes by a factor {ratio}: "
+        f"{profile.measured_factor:.3f} per layer ({theory}); median of {len(profile.gradient_norm)} seeds."
+    )
+
+
+def describe_training(training: "Training | None") -> str:
+    """What a training run reached, against the best constant."""
+    if training is None:
+        return ""
+    if training.diverged is not None:
+        return f"The loss was not finite after {training.diverged} steps: the training exploded."
+    last = float(training.ratio[-1])
+    verdict = "no better than the best constant" if last > 0.95 else "better than the best constant"
+    return f"After {int(training.step[-1])} steps loss/var(y) is {last:.3f}: {verdict} (1)."
+
+
+def describe_filters(filters: "ResidualFilters") -> str:
+    """By how much the two filters differ from what the identity explains."""
+    return (
+        "Both fit the same target, so the plain filter is the residual one plus the identity: the difference is "
+        f"a delta in each channel's own kernel, up to {filters.error:.1e}."
+    )

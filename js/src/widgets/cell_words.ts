@@ -1,0 +1,18 @@
+/** A number to four significant digits, short: 0.01234, 1.234e-21, 0. */
+export function significant(value: number): string {
+  if (!Number.isFinite(value)) {
+    return value > 0 ? 'infinite' : value < 0 ? '-infinite' : 'not a number';
+  }
+  const text = String(Number(value.toPrecision(4)));
+  return text.replace('e+', 'e');
+}
+
+/** What a cell holds: its row, its column and its number, which may be stored as a common logarithm. */
+export function describeCell(row: string, column: string, quantity: string, stored: number, logarithmic: boolean): string {
+  const where = [row, column].filter((name) => name).join(', ');
+  if (Number.isNaN(stored)) {
+    return `${where}: ${quantity} unknown, not used here`;
+  }
+  const value = logarithmic ? (stored === -Infinity ? 0 : 10 ** stored) : stored;
+  return `${where}: ${quantity} ${value === 0 ? 'exactly 0' : significant(value)}`;
+}

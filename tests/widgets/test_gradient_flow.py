@@ -1,0 +1,410 @@
+"""GradientFlowMeter without a browser: live redraws, what it shows and refuses, and that training stays as it was."""
+
+import copy
+import gc
+import math
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import traitlets
+from torch import Tensor, nn
+
+from dlwidgets.compute.gradient_flow import watch
+from dlwidgets.compute.gradient_flow.picture import (
+    HEALTHY,
+    QUANTITIES,
+    decades,
+    drawn_steps,
+    heat_map,
+    linear_curve,
+    log_curve,
+    loss_curve,
+    powers_of_ten,
+    row_at,
+    thinned,
+)
+from dlwidgets.widgets.gradient_flow import NOBODY, GradientFlowMeter
+from dlwidgets.widgets.gradient_flow_polling import EARLY, SHORTEST_PAUSE, Polling
+
+LIMIT = 60.0
+
+
+def small_network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
+
+
+def sigmoid_network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(42, 128), nn.Sigmoid(), *[nn.Linear(128, 128), nn.Sigmoid()] * 24, nn.Linear(128, 1))
+
+
+def train(
+    model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, each: Callable[[Tensor], None] | None = None
+) -> list[float]:
+    """Somebody else's loop."""
+    generator = torch.Generator().manual_seed(1)
+    losses = []
+    for _ in range(steps):
+        x = torch.randn(16, next(model.parameters()).shape[1], generator=generator)
+        loss = nn.functional.mse_loss(model(x), x[:, :1])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+        if each is not None:
+            each(loss)
+    return losses
+
+
+def num_hooks(model: nn.Module) -> int:
+    return sum(
+        len(getattr(module, name))
+        for module in model.modules()
+        for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    )
+
+
+@pytest.fixture
+def trained(recorder: Any) -> Any:
+    model = small_network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    meter = GradientFlowMeter(model, optimizer)
+    with meter:
+        train(model, optimizer, 20, lambda loss: meter.log(loss=loss))
+    recorder.clear()
+    yield meter
+    meter.close()
+
+
+# What it shows
+
+
+def test_the_result_is_what_the_engine_sees(trained: GradientFlowMeter) -> None:
+    model = small_network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    with watch(model, optimizer) as flow:
+        losses = train(model, optimizer, 20)
+    expected = flow.result()
+    assert trained.result.steps.tolist() == [0, 1, 3, 7, 15]
+    assert torch.equal(trained.result.gradient_norm, expected.gradient_norm)
+    assert torch.equal(trained.result.update_ratio, expected.update_ratio)
+    assert trained.result.loss.tolist() == losses
+    assert trained.error == ""
+    assert not trained.attached
+
+
+def test_the_pictures_hold_the_numbers_of_the_selected_step(trained: GradientFlowMeter) -> None:
+    flow, pictures = trained.result, trained._pictures
+    for step, row in ((None, 4), (0, 0), (7, 3), (9, 3), (19, 4)):
+        trained.step = step
+        np.testing.assert_allclose(pictures.profile_dots.y, flow.gradient_norm[row], rtol=1e-6)
+        np.testing.assert_allclose(pictures._mean.y, flow.activation_mean[row], rtol=1e-6)
+        np.testing.assert_allclose(pictures._zeros.y, flow.zero_fraction[row], rtol=1e-6)
+        np.testing.assert_allclose(pictures.ratio_dots.y, flow.update_ratio[row], rtol=1e-6)
+        assert trained._slider.value == row
+        assert trained._follow.value is (step is None)
+        assert f"step {int(flow.steps[row])}" in pictures._profile.figure.title
+    np.testing.assert_allclose(pictures.heat.image, flow.gradient_norm.T.log10(), rtol=1e-6)
+    np.testing.assert_allclose(pictures._loss_line.y, flow.loss, rtol=1e-6)
+    assert pictures.profile_dots.names[0] == f"0: 0 (Linear), gradient norm {float(flow.gradient_norm[4, 0]):.4g}"
+    assert pictures._healthy.y[:, 0].tolist() == pytest.approx(HEALTHY)
+
+
+def test_a_click_on_a_cell_goes_back_to_its_step_and_shows_its_position(trained: Any, recorder: Any) -> None:
+    recorder.send(trained._pictures.heat, selected=[3, 2])
+    assert (trained.position, trained.step) == (3, 3)
+    flow = trained.result
+    assert trained._about.value.startswith(
+        f"3 (Tanh) in step 3: gradient norm {float(flow.gradient_norm[2, 3]):.4g}; activations"
+    )
+    np.testing.assert_allclose(trained._pictures._history_line.y, flow.gradient_norm[:, 3], rtol=1e-6)
+    assert trained._pictures._history_line.x.tolist() == flow.steps.tolist()
+    recorder.send(trained._pictures.heat, selected=[3, 4])
+    assert trained.step is None  # the newest
+    recorder.send(trained._pictures.heat, selected=[])
+    assert trained.position is None
+    assert trained._about.value == ""
+    assert trained.error == ""
+
+
+def test_controls_and_traits_follow_each_other(trained: Any, recorder: Any) -> None:
+    recorder.send(trained._slider, value=1)
+    assert trained.step == 1
+    recorder.send(trained._follow, value=True)
+    assert trained.step is None
+    recorder.send(trained._follow, value=False)
+    assert trained.step == 15
+    recorder.send(trained._quantity_choice, index=list(QUANTITIES).index("zeros"))
+    assert trained.quantity == "zeros"
+    np.testing.assert_allclose(trained._pictures.heat.image, trained.result.zero_fraction.T, rtol=1e-6)
+    trained.position = 2
+    assert trained._position_choice.value == 2
+    recorder.send(trained._position_choice, index=0)
+    assert trained.position is None
+    assert trained._position_choice.value == NOBODY
+    recorder.send_custom(trained._pictures.profile_dots, {"event": "element_click", "data": {"index": 4}})
+    assert trained.position == 4
+    assert trained._pictures.heat.selected == [4, 4]
+
+
+def test_a_redraw_sends_each_model_at_most_one_message(trained: Any, recorder: Any) -> None:
+    recorder.clear()
+    trained.step = 3
+    senders = [model_id for model_id, kind, _ in recorder.messages if kind == "comm_msg"]
+    assert len(senders) == len(set(senders))
+    assert len(senders) <= 20
+
+
+def test_a_verdict_is_a_sentence_that_leads_to_its_rows() -> None:
+    model = sigmoid_network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    meter = GradientFlowMeter(model, optimizer)
+    with meter:
+        train(model, optimizer, 2)
+    shown = [button for button in meter._verdicts.buttons if "dlw-hidden" not in button._dom_classes]
+    assert [button.description for button in shown] == [verdict.sentence for verdict in meter.result.verdicts]
+    kinds = [verdict.kind for verdict in meter.result.verdicts]
+    assert kinds[:2] == ["vanishing", "shared module"]
+    shown[1].click()
+    shared = meter.result.verdicts[1]
+    assert len(shared.positions) == 24
+    rows = [meter.result.positions.index(position) for position in shared.positions]
+    assert meter._pictures.heat.boxes[:, 0].tolist() == rows
+    assert meter.position == rows[0]
+    assert shared.sentence in meter._about.value
+    assert "mod-active" in shown[1]._dom_classes
+    shown[1].click()
+    assert meter._pictures.heat.boxes is None
+    assert meter.error == ""
+    meter.close()
+
+
+# Live
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Train on until the meter's own thread has got so far."""
+    done = threading.Event()
+    for _ in range(int(LIMIT / 0.01)):
+        if condition():
+            return
+        done.wait(0.01)
+    raise AssertionError("never happened")
+
+
+def test_it_redraws_from_its_own_thread_while_the_loop_keeps_this_one_busy(recorder: Any) -> None:
+    model = small_network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    meter = GradientFlowMeter(model, optimizer)
+    with meter:
+        seen: set[int] = set()
+        deadline = time.monotonic() + LIMIT
+        while len(seen) < 3:  # an ordinary loop that never gives way
+            assert time.monotonic() < deadline
+            train(model, optimizer, 1, lambda loss: meter.log(loss=loss))
+            if meter.result is not None and len(meter.result.steps):
+                seen.add(len(meter.result.loss))
+        heat = recorder.state[meter._pictures.heat.comm.comm_id]
+        assert meter.attached
+    assert len(heat["image"]["shape"]) == 2
+    meter.close()
+
+
+def test_it_redraws_at_most_ten_times_a_second_and_within_its_budget() -> None:
+    moments: list[float] = []
+    enough = threading.Event()
+
+    def redraw() -> bool:
+        moments.append(time.monotonic())
+        if len(moments) > EARLY:
+            enough.set()
+        return True
+
+    polling = Polling(redraw, budget=0.01)
+    assert enough.wait(LIMIT)
+    polling.stop()
+    polling.join()
+    assert min(np.diff(moments)) >= SHORTEST_PAUSE * 0.99
+    assert not polling.alive
+
+
+def test_the_thread_ends_with_detach_close_another_meter_and_exceptions() -> None:
+    model = small_network()
+
+    def threads() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "dlwidgets-meter"]
+
+    meter = GradientFlowMeter(model)
+    assert threads() == []
+    meter.attach()
+    assert len(threads()) == 1
+    meter.detach()
+    meter.detach()
+    assert threads() == []
+    meter.attach()
+    meter.close()
+    assert threads() == []
+    assert num_hooks(model) == 0
+    meter = GradientFlowMeter(model)
+    with pytest.raises(ZeroDivisionError), meter:
+        _ = 1 / 0
+    assert threads() == []
+    meter.attach()
+    other = GradientFlowMeter(model)
+    with pytest.warns(UserWarning, match="already being watched"):
+        other.attach()
+    wait_until(lambda: len(threads()) == 1)
+    assert not meter.attached
+    other.close()
+    meter.close()
+    assert threads() == []
+
+
+# Training is never harmed
+
+
+def test_training_is_bitwise_the_same_with_the_widget() -> None:
+    def run(watched: bool) -> tuple[list[float], list[Tensor], Tensor]:
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 1))
+        optimizer = torch.optim.Adam(model.parameters())
+        if not watched:
+            losses = train(model, optimizer, 70)
+        else:
+            meter = GradientFlowMeter(model, optimizer)
+            with meter:
+                losses = train(model, optimizer, 70, lambda loss: meter.log(loss=loss))
+            assert meter.error == ""
+            meter.close()
+            assert num_hooks(model) == 0
+        return losses, [each.clone() for each in model.state_dict().values()], torch.get_rng_state()
+
+    bare, watched = run(False), run(True)
+    assert bare[0] == watched[0]
+    assert all(torch.equal(a, b) for a, b in zip(bare[1], watched[1], strict=True))
+    assert torch.equal(bare[2], watched[2])
+
+
+def test_a_hundred_runs_of_a_cell_leave_nothing_behind(num_models: Any) -> None:
+    model = small_network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    before = None
+    for _ in range(100):  # whatever one run leaves, the next ninety-nine add nothing
+        meter = GradientFlowMeter(model, optimizer)
+        with meter:
+            train(model, optimizer, 1)
+        meter.close()
+        before = num_models() if before is None else before
+    gc.collect()
+    assert num_models() == before
+    assert num_hooks(model) == 0
+    copy.deepcopy(model)
+
+
+def test_a_loss_that_is_not_finite_is_a_verdict() -> None:
+    model = small_network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e30)
+    meter = GradientFlowMeter(model, optimizer)
+    with meter:
+        losses = train(model, optimizer, 5, lambda loss: meter.log(loss=loss))
+    assert not math.isfinite(losses[-1])
+    assert meter.result.verdicts[0].kind == "non-finite"
+    assert meter._verdicts.buttons[0].description == meter.result.verdicts[0].sentence
+    assert meter.error == ""
+    for quantity in QUANTITIES:
+        meter.quantity = quantity
+        assert meter.error == ""
+    meter.close()
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ((3,), TypeError, "model must be a torch.nn.Module, got int"),
+        ((small_network(), "sgd"), TypeError, "optimizer must be a torch.optim.Optimizer"),
+        (
+            (small_network(), torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)),
+            ValueError,
+            "steps none of the parameters",
+        ),
+        ((small_network(), None, 0.0), ValueError, "budget must be a share of the training time"),
+        ((small_network(), None, "1 %"), TypeError, "budget must be a number"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: tuple, error: type, said: str, num_models: Any) -> None:
+    before = num_models()
+    with pytest.raises(error, match=said):
+        GradientFlowMeter(*arguments)
+    assert num_models() == before
+
+
+def test_bad_selections_are_refused(trained: GradientFlowMeter) -> None:
+    with pytest.raises(traitlets.TraitError, match="quantity must be one of gradient norm"):
+        trained.quantity = "colour"
+    with pytest.raises(traitlets.TraitError, match="position must be None or an index below 5, got 5"):
+        trained.position = 5
+    with pytest.raises(TypeError, match="loss must be a number"):
+        trained.log(loss="low")
+    with pytest.raises(TypeError, match="unknown argument 'colour'"):
+        GradientFlowMeter(small_network(), colour=3)
+
+
+def test_attaching_again_replaces_with_a_notice(trained: GradientFlowMeter) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trained.attach()
+    with pytest.warns(UserWarning, match="the new meter replaces"):
+        trained.attach()
+    assert len(trained._meter.result().steps) == 0
+    trained.detach()
+    trained.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        trained.attach()
+
+
+# What pictures are made of
+
+
+def test_a_log_axis_gets_what_it_can_show_and_hears_of_the_rest() -> None:
+    values = torch.tensor([1e-300, 0.0, math.nan, 2.0, math.inf, 3e200], dtype=torch.float64)
+    curve = log_curve(values)
+    assert curve.x.tolist() == [0, 3, 5]
+    assert curve.y.tolist() == [1e-36, 2.0, 1e36]
+    assert curve.missing.tolist() == [1, 4]
+    assert (curve.low, curve.high) == (pytest.approx(1e-36), pytest.approx(1e36))
+    assert len(curve.ticks) <= 6
+    assert linear_curve(values[2:]).x.tolist() == [1, 3]
+    empty = log_curve(torch.full((3,), math.nan, dtype=torch.float64))
+    assert (len(empty.x), empty.low, empty.high) == (0, 0.1, 1.0)
+
+
+def test_decades_enclose_and_ticks_are_powers_within() -> None:
+    assert decades(torch.tensor([0.02, 3.0])) == (pytest.approx(0.01), pytest.approx(10.0))
+    assert decades(torch.tensor([10.0])) == (pytest.approx(10.0), pytest.approx(100.0))
+    for exponent in range(1, 40):
+        ticks = powers_of_ten(1e-2, 10.0 ** (exponent - 2))
+        assert 2 <= len(ticks) <= 6
+        assert ticks[0] == pytest.approx(1e-2)
+        assert ticks[-1] <= 10.0 ** (exponent - 2) * 1.01
+
+
+def test_long_records_are_thinned_evenly(trained: GradientFlowMeter) -> None:
+    assert thinned(5) == [0, 1, 2, 3, 4]
+    many = thinned(10_000, 240)
+    assert (many[0], many[-1], len(many)) == (0, 9_999, 240)
+    assert max(np.diff(many)) - min(np.diff(many)) <= 1
+    flow = trained.result
+    assert drawn_steps(flow) == [0, 1, 2, 3, 4]
+    assert [row_at(flow, step) for step in (None, 0, 2, 3, 14, 15, 10**9)] == [4, 0, 1, 2, 3, 4, 4]
+    assert heat_map(flow, "zeros", [0, 4]).shape == (5, 2)
+    assert loss_curve(flow).x.tolist() == list(range(20))
