@@ -290,6 +290,18 @@ def _special(node: Node, value: Value) -> Known | None:
     return _pointwise(node, value) if node.pointwise and all(item.known is not None for item in node.inputs) else None
 
 
+@certain("logical_or")
+def _either(node: Node, value: Value) -> Known | None:
+    """True or anything is True."""
+    both = _pointwise(node, value) if all(item.known is not None for item in node.inputs) else None
+    mask = None
+    for item in node.args[:2]:
+        if isinstance(item, Tensor) or (isinstance(item, Value) and item.known is not None):
+            sure = (certainty(item) & numbers(item).bool()).expand(value.shape)
+            mask = sure if mask is None else mask | sure
+    return _or(both, mask, 1, value.dtype)
+
+
 @certain("logical_and", "bitwise_and", "__and__")
 def _and(node: Node, value: Value) -> Known | None:
     """False and anything is False."""

@@ -136,7 +136,7 @@ def _read(node: Node, value: Value) -> Known | None:
 def _put(node: Node, value: Value) -> Known | None:  # noqa: ARG001
     """The op itself moves what is certain, where it only puts numbers at constant places."""
     places = [item for item in leaves(node.args[1:]) if isinstance(item, Value) and not item.dtype.is_floating_point]
-    if places:
+    if places or "reduce" in node.func._overloadname:
         return None
     values = node.func(*map(numbers, node.args), **node.kwargs)
 

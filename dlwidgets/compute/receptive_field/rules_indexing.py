@@ -129,6 +129,8 @@ def index_add(node: Node, number: int) -> Found:
     """Slices of a source put or added at positions of one axis."""
     old, dim, picked, source = node.args[:4]
     axis = axis_of(dim, len(shape_of(old)))
+    if not shape_of(old):
+        return everywhere(node, number, node.name)
     if not isinstance(picked, Value):
         picked = picked.reshape([-1 if a == axis else 1 for a in range(len(shape_of(old)))]).expand(shape_of(source))
     elif picked.depends:
@@ -153,7 +155,11 @@ def _scattered(node: Node, number: int, old: Any, axis: int, picked: Any, source
     targets = flat_index(out_shape).gather(axis, picked) if picked.dim() else flat_index(out_shape)
     window = tuple(slice(0, size) for size in picked.shape)
     sources = flat_index(source_shape)[window]
-    return _put(old, source, out_shape, source_shape, targets, sources, adds)
+    found = _put(old, source, out_shape, source_shape, targets, sources, adds)
+    if adds and node.kwargs.get("include_self", True) is False:
+        table = last_wins(targets, sources, math.prod(out_shape))
+        return [(old, Masked((table < 0).reshape(out_shape))), *found[1:]]
+    return found
 
 
 def _put(
@@ -167,7 +173,8 @@ def _put(
             (source, Gather(out_shape, source_shape, grouped(targets, sources, total))),
         ]
     table = last_wins(targets, sources, total)
-    return [(old, Masked((table < 0).reshape(out_shape))), (source, from_table(out_shape, source_shape, table))]
+    kept = Masked((table < 0).reshape(out_shape), broadcast(out_shape, shape_of(old)))
+    return [(old, kept), (source, from_table(out_shape, source_shape, table))]
 
 
 @rule("index_put", "_unsafe_index_put")

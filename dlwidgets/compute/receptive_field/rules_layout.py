@@ -238,6 +238,8 @@ def index_select(node: Node, number: int) -> Found:
     """Chosen positions of an axis; all of them if the choice is computed."""
     x, dim, index = node.args[:3]
     in_shape, out_shape = shape_of(x), node.outputs[number].shape
+    if not in_shape:
+        return [(x, Whole(out_shape, in_shape))]
     axis = axis_of(dim, len(in_shape))
     if isinstance(index, Value):
         links: Found = [(x, along(in_shape, axis, everything(out_shape[axis], in_shape[axis]), out_shape))]
@@ -283,7 +285,7 @@ def from_table(out_shape: tuple[int, ...], in_shape: tuple[int, ...], table: np.
     flat = table.reshape(out_shape)
     axes: list[Source] = []
     used: set[int] = set()
-    if (flat >= 0).all() and flat.size:
+    if flat.ndim and in_shape and flat.size and (flat >= 0).all():
         for size, coordinate in zip(in_shape, np.unravel_index(flat, in_shape), strict=True):
             changing = [a for a in range(len(out_shape)) if (np.diff(coordinate, axis=a) != 0).any()]
             if len(changing) > 1 or used & set(changing):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .axis_maps import Everything, Prefix, Relation, everything
+from .axis_maps import Everything, Prefix, Relation, Taps, everything
 from .graph import Node, Shape, Value
-from .links import Link, Separable, Several, Source
+from .links import Gather, Link, Separable, Several, Source
 from .regions import full
 from .rules import along, axis_of, broadcast, nonzero, rule, shape_of
 
@@ -247,8 +247,21 @@ def embedding(node: Node, number: int) -> Found:
     if isinstance(index, Value):
         found.append((index, Separable(out_shape, index.shape, [(a, None) for a in range(len(index.shape))])))
     if isinstance(table, Value) and table.depends:
-        found.append((table, Separable(out_shape, table.shape, [(None, None), (len(out_shape) - 1, None)])))
+        found.append((table, _rows_of(table, index, out_shape)))
     return found
+
+
+def _rows_of(table: Value, index: Any, out_shape: Shape) -> Link:
+    """The rows of a table that a constant index picks; all if it is computed."""
+    features = len(out_shape) - 1
+    if isinstance(index, Value):
+        return Separable(out_shape, table.shape, [(None, None), (features, None)])
+    if index.dim() == 1:
+        rows = Taps(index.cpu().numpy()[:, None], table.shape[0])
+        return Separable(out_shape, table.shape, [(0, rows), (features, None)])
+    size = table.shape[1]
+    flat = index.reshape(-1, 1).cpu().numpy() * size + np.arange(size)
+    return Gather(out_shape, table.shape, flat.reshape(-1, 1))
 
 
 @rule("rand_like", "randn_like", "randint_like", "randperm", "multinomial")

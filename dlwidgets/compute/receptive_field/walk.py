@@ -11,6 +11,7 @@ from .links import Link, Masked, Reshape, Several
 from .regions import Region, union
 from .rulebook import RULES
 from .rules_fallback import unknown
+from .rules_layout import everywhere
 from .rules_values import pointwise, whole_axes
 
 
@@ -39,7 +40,12 @@ class Walk:
             rule = RULES.get(node.name)
             if rule is None:
                 rule = pointwise if node.pointwise else unknown
-            found = [pair for pair in rule(node, number) if isinstance(pair[0], Value) and pair[0].depends]
+            try:
+                pairs = rule(node, number)
+            except Exception:
+                # An unforeseen form of an op: a superset, never an error for who only asks.
+                pairs = everywhere(node, number, node.name)
+            found = [pair for pair in pairs if isinstance(pair[0], Value) and pair[0].depends]
             node.links[number] = [Step(value, link, link.bound, frozenset(whole_axes(link))) for value, link in found]
         steps: list[Step] = node.links[number]
         return steps
