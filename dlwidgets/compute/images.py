@@ -32,7 +32,7 @@ def load_image(source: Any = None) -> Float[Tensor, "channel height width"]:
         source = _photograph()
     if isinstance(source, str | PathLike):
         return _from_pil(_open(source))
-    if _is_pil(source):
+    if is_pil(source):
         return _from_pil(source)
     if isinstance(source, np.ndarray):
         if source.dtype.kind not in "buif":
@@ -119,7 +119,8 @@ def _photograph() -> Path:
     return Path(spec.submodule_search_locations[0]) / "datasets" / "images" / "china.jpg"
 
 
-def _is_pil(source: Any) -> bool:
+def is_pil(source: Any) -> bool:
+    """Whether something is a PIL image."""
     from PIL import Image
 
     return isinstance(source, Image.Image)

@@ -35,6 +35,12 @@ OUTPUT = ALL = -1
 """What the choices hold for the model's output and for all channels, because None would be no choice at all."""
 
 
+class Selected(traitlets.TraitType[Any, Any]):
+    """What is selected, or None. Unlike with ``allow_none``, None is checked too: it may stand for something."""
+
+    default_value = None
+
+
 class ReceptiveFieldViewer(Exhibit):
     """Which pixels can each unit of a network see? Hover a unit to light them; hover a pixel to see who sees it.
 
@@ -64,10 +70,10 @@ class ReceptiveFieldViewer(Exhibit):
         ValueError: an image that cannot be read. A model that cannot run on the example says so in the widget.
     """
 
-    layer = traitlets.Any(None, allow_none=True, help="None (the output), an index, a name, or (name, call).")
-    unit = traitlets.Any(None, allow_none=True, help="One int an output axis; None becomes the middle one.")
-    channel = traitlets.Any(None, allow_none=True, help="One channel of the layer, or None for all together.")
-    pixel = traitlets.Any(None, allow_none=True, help="One int an input axis: the pinned pixel; None for none.")
+    layer = Selected(help="None (the output), an index, a name, or (name, call).")
+    unit = Selected(help="One int an output axis; None becomes the middle one.")
+    channel = Selected(help="One channel of the layer, or None for all together.")
+    pixel = Selected(help="One int an input axis: the pinned pixel; None for none.")
     image = traitlets.Any(None, allow_none=True, help="The image shown, as a PIL image; None if the input is none.")
 
     def __init__(
@@ -183,7 +189,7 @@ class ReceptiveFieldViewer(Exhibit):
             ("layer", self._on_layer),
             ("channel", self._on_channel),
             ("unit", self._on_unit),
-            ("pixel", lambda _: self._draw()),
+            ("pixel", self._on_pixel),
             ("image", self._on_image),
         ):
             self.observe(self._unless_assigning(handler), name)
@@ -260,6 +266,12 @@ class ReceptiveFieldViewer(Exhibit):
         else:
             self._ask("see")
 
+    def _on_pixel(self, _: Any) -> None:
+        if self._inspection is None:
+            self._inspect(strict=True)
+        else:
+            self._draw()
+
     def _on_image(self, change: Any) -> None:
         from dlwidgets.compute.images import load_image
 
@@ -298,7 +310,7 @@ class ReceptiveFieldViewer(Exhibit):
         from dlwidgets.compute.receptive_field import inspection
         from dlwidgets.compute.structure import structural_copy
 
-        asked = (self.layer, self.unit, self.channel)
+        asked = self._selection
         self._compute(
             inspection.inspect,
             structural_copy(self._model, MODES[self._mode_choice.value]),
@@ -308,6 +320,7 @@ class ReceptiveFieldViewer(Exhibit):
             layer=self.layer,
             unit=self.unit,
             channel=self.channel,
+            pixel=self.pixel,
             strict=strict,
             then=lambda inspected: self._took_inspection(inspected[0], inspected[1], asked),
             failed=lambda _: self._restore_choices(),
@@ -369,18 +382,22 @@ class ReceptiveFieldViewer(Exhibit):
 
     # What the runner answers
 
-    def _took_inspection(self, inspection: "Inspection", look: "Look", asked: tuple[Any, Any, Any]) -> None:
+    @property
+    def _selection(self) -> tuple[Any, Any, Any, Any]:
+        return self.layer, self.unit, self.channel, self.pixel
+
+    def _took_inspection(self, inspection: "Inspection", look: "Look", asked: tuple[Any, Any, Any, Any]) -> None:
         from dlwidgets.compute.images import to_pil
         from dlwidgets.compute.receptive_field.selection import existing
 
         self._inspection, self._example = inspection, inspection.example
         self.result = inspection.net
         self._assign(image=to_pil(inspection.example.image))
-        if (self.layer, self.unit, self.channel) == asked:
-            self._assign(layer=inspection.layer, unit=look.unit, channel=look.channel)
+        if self._selection == asked:
+            self._assign(layer=inspection.layer, unit=look.unit, channel=look.channel, pixel=inspection.pixel)
         else:  # somebody selected something else meanwhile: that comes next, if it exists here
-            layer, unit, channel = existing(inspection.net, self.layer, self.unit, self.channel, self._output_axes)
-            self._assign(layer=layer, unit=unit, channel=channel)
+            layer, unit, channel, pixel = existing(inspection.net, *self._selection, self._output_axes)
+            self._assign(layer=layer, unit=unit, channel=channel, pixel=pixel)
             self._ask("look")
         self._took_look(look)
 

@@ -139,8 +139,8 @@ def test_selections_are_checked_and_counted_from_the_start() -> None:
     assert check("pixel", [3, -1], net, 0, None) == (3, 15)
     assert check("pixel", None, net, 0, None) is None
     assert check("layer", ["0", 0], net, None, None) == ("0", 0)
-    assert existing(net, "nowhere", (2, 3), 1, None) == (None, (2, 3), 1)
-    assert existing(net, 0, (99, 99), 99, None) == (0, None, None)
+    assert existing(net, "nowhere", (2, 3), 1, (0, 15), None) == (None, (2, 3), 1, (0, 15))
+    assert existing(net, 0, (99, 99), 99, (16, 0), None) == (0, None, None, None)
 
 
 @pytest.mark.parametrize(("old", "new"), itertools.product([1, 2, 3, 7, 24, 224], repeat=2))

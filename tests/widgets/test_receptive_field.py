@@ -472,7 +472,12 @@ def test_a_model_that_cannot_run_says_so_in_the_widget(
     ("arguments", "error", "message"),
     [
         ((lambda x: x,), TypeError, "model must be a torch.nn.Module, got function"),
-        ((nn.ReLU(), 3), TypeError, "image must be a path"),
+        ((nn.ReLU(), 3), TypeError, "example_or_image must be a tensor, .*, got int"),
+        ((nn.ReLU(), [1, 3, 8, 8]), TypeError, r"a shape such as \(1, 3, 224, 224\).*, got list"),
+        ((nn.ReLU(), {}), TypeError, "example_or_image must be a tensor, .*, got dict"),
+        ((nn.ReLU(), torch.zeros(1, 3, 8, 8, device="meta")), ValueError, "example is a tensor that is on the meta"),
+        ((nn.ReLU(), torch.eye(3).to_sparse()), ValueError, "example is a tensor that is sparse"),
+        ((nn.ReLU(), (10**6, 3, 10**6, 10**6)), ValueError, "expected at most 268435456"),
         ((nn.ReLU(), ()), ValueError, "example is an empty tuple"),
         ((nn.ReLU(), (1, 3, 0, 4)), ValueError, "sizes of at least 1"),
     ],
@@ -512,6 +517,64 @@ def test_a_selection_that_does_not_exist_is_refused(
     assert getattr(viewer, name) == before
     viewer.wait(LONG)
     assert recorder.messages == []
+
+
+def test_none_stands_for_the_middle_unit_at_any_time(viewer: ReceptiveFieldViewer, recorder: Any) -> None:
+    viewer.unit = (0, 1)
+    viewer.unit = None
+    viewer.wait(LONG)
+    assert viewer.unit == (3, 3)
+    assert viewer.error == ""
+    late = ReceptiveFieldViewer(course_network(), (1, 3, 96, 96))
+    link = ipywidgets.link((late, "unit"), (viewer, "unit"))  # before the first one is ready
+    late.wait(LONG)
+    viewer.wait(LONG)
+    assert viewer.unit == late.unit == (3, 3)
+    link.unlink()
+    late.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("pixel", 5, "pixel must be a tuple of 2 ints"),
+        ("pixel", (0.5, 1), "pixel must be a tuple of 2 ints"),
+        ("pixel", "x", "pixel must be a tuple of 2 ints"),
+        ("pixel", (99, 0), "pixel"),
+        ("pixel", (1,), "pixel must have 2 ints"),
+        ("unit", (1,), "unit must have 2 ints"),
+        ("channel", 99, "channel must be between"),
+    ],
+)
+def test_a_wrong_first_selection_is_said_in_one_sentence(recorder: Any, name: str, value: Any, message: str) -> None:
+    viewer = ReceptiveFieldViewer(course_network(), (1, 3, 96, 96), **{name: value})
+    viewer.wait(LONG)
+    assert viewer.error.startswith(message)
+    setattr(viewer, name, None)
+    viewer.wait(LONG)
+    assert viewer.error == ""
+    assert viewer.unit == (3, 3)
+    viewer.close()
+
+
+def test_a_first_pixel_is_counted_from_the_start(recorder: Any) -> None:
+    viewer = ReceptiveFieldViewer(course_network(), (1, 3, 96, 96), pixel=(-1, 0))
+    viewer.wait(LONG)
+    assert viewer.pixel == (95, 0)
+    assert viewer._pictures.input.selected == [95, 0]
+    viewer.close()
+
+
+class Empty(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, :0]
+
+
+def test_an_output_without_units_says_so(recorder: Any) -> None:
+    viewer = ReceptiveFieldViewer(Empty(), (1, 3, 9, 10))
+    viewer.wait(LONG)
+    assert viewer.error == "there are no units: the output's sizes along its axes of positions are (0, 10)"
+    viewer.close()
 
 
 def test_a_first_selection_that_does_not_exist_is_said_and_can_be_mended(recorder: Any) -> None:

@@ -1,6 +1,8 @@
 """What a model is looked at with: its arguments, and the picture that stands for the first of them."""
 
 from dataclasses import dataclass, replace
+from math import prod
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dlwidgets.compute.images import load_image, resized, shrunk
+from dlwidgets.compute.images import is_pil, load_image, resized, shrunk
+
+MOST_NUMBERS = 2**28
+"""More numbers than these no shape may ask for: they would need a gigabyte."""
 
 DEFAULT_SIZE = 224
 """Rows and columns of the input when neither an example nor an image says."""
@@ -78,6 +83,15 @@ def read_example(model: nn.Module, given: Any = None, image: Any = None) -> Exam
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not (given is None or isinstance(given, Tensor | np.ndarray | tuple | str | PathLike) or is_pil(given)):
+        raise TypeError(
+            "example_or_image must be a tensor, a tuple (of positional arguments, or of ints: a shape such as "
+            f"(1, 3, 224, 224)) or an image (a path, a PIL image, an array), got {type(given).__name__}"
+        )
+    for tensor in given if isinstance(given, tuple) else (given,):
+        if isinstance(tensor, Tensor) and (tensor.is_meta or tensor.layout != torch.strided):
+            kind = "on the meta device" if tensor.is_meta else "sparse"
+            raise ValueError(f"example is a tensor that is {kind}, expected one with numbers in it, or a shape")
     loaded = None if image is None else load_image(image)
     if _is_shape(given):
         return _from_shape(model, tuple(int(size) for size in given), loaded)
@@ -101,6 +115,8 @@ def _is_shape(given: Any) -> bool:
 def _from_shape(model: nn.Module, shape: tuple[int, ...], image: Tensor | None) -> Example:
     if not shape or min(shape) < 1:
         raise ValueError(f"example is the shape {shape}, expected the batch and then sizes of at least 1")
+    if prod(shape) > MOST_NUMBERS:
+        raise ValueError(f"example is the shape {shape} of {prod(shape)} numbers, expected at most {MOST_NUMBERS}")
     generator = torch.Generator().manual_seed(0)
     example = Example((torch.rand(shape, generator=generator).to(_parameter_of(model)),))
     if len(shape) == 4:

@@ -84,6 +84,7 @@ class Inspection:
         example: what it was traced on.
         output_axes: as asked for.
         layer: the selected layer as asked for, or None where that does not exist.
+        pixel: the selected position of the input, likewise.
         names: of the layers, with the number of the call where one is called several times.
         growth: of the field along the layers.
         pictures: what `activations` found, once it has run.
@@ -94,6 +95,7 @@ class Inspection:
     example: Example
     output_axes: tuple[int, ...] | None
     layer: Any
+    pixel: tuple[int, ...] | None
     names: list[str]
     growth: Growth
     pictures: dict[Key, Tensor]
@@ -108,6 +110,7 @@ def inspect(
     layer: Any = None,
     unit: Any = None,
     channel: int | None = None,
+    pixel: Any = None,
     strict: bool = True,
     context: Context | None = None,
 ) -> tuple[Inspection, Look]:
@@ -121,7 +124,9 @@ def inspect(
         layer: as in `trace`, and so are ``unit`` and ``channel``.
         unit: None is the middle one.
         channel: None takes all together.
-        strict: False replaces a layer, unit or channel that does not exist here by the output, the middle, all.
+        pixel: a position of the input that is selected besides; None for none.
+        strict: False replaces what does not exist here: a layer by the output, a unit by the middle one, a channel by
+            all, a pixel by none.
         context: hears how far it is.
 
     Raises:
@@ -139,10 +144,12 @@ def inspect(
         )
     tick(context, 0.6, "following the layers")
     names = [f"{each.name or 'model'} #{each.call + 1}" if each.call else each.name or "model" for each in net.layers]
-    inspection = Inspection(net, model, example, output_axes, layer, names, growth(net.layers, input_sizes), {})
-    if not strict:
-        layer, unit, channel = existing(net, layer, unit, channel, output_axes)
-        inspection = Inspection(net, model, example, output_axes, layer, names, inspection.growth, {})
+    if strict:
+        pixel = check("pixel", pixel, net, layer, output_axes)
+    else:
+        layer, unit, channel, pixel = existing(net, layer, unit, channel, pixel, output_axes)
+    grown = growth(net.layers, input_sizes)
+    inspection = Inspection(net, model, example, output_axes, layer, pixel, names, grown, {})
     return inspection, look(inspection, layer=layer, unit=unit, channel=channel, context=context)
 
 

@@ -65,14 +65,16 @@ def check(name: str, value: Any, net: Trace, layer: Any, output_axes: tuple[int,
         return None if value is None else checked_position(name, value, net.input_sizes)
     if name == "channel":
         return net.target(layer, value, output_axes).channel
-    place = place_of(net, layer, output_axes)
-    return middle(place.sizes) if value is None else checked_position(name, value, place.sizes)
+    sizes = place_of(net, layer, output_axes).sizes
+    if 0 in sizes:
+        raise ValueError(f"there are no units: the output's sizes along its axes of positions are {sizes}")
+    return middle(sizes) if value is None else checked_position(name, value, sizes)
 
 
 def existing(
-    net: Trace, layer: Any, unit: Any, channel: Any, output_axes: tuple[int, ...] | None
-) -> tuple[Any, Any, Any]:
-    """The same layer, unit and channel, each None if it does not exist."""
+    net: Trace, layer: Any, unit: Any, channel: Any, pixel: Any, output_axes: tuple[int, ...] | None
+) -> tuple[Any, Any, Any, Any]:
+    """The same layer, unit, channel and pixel, each None if it does not exist."""
 
     def allowed(name: str, value: Any) -> Any:
         try:
@@ -81,7 +83,7 @@ def existing(
             return None
 
     layer = allowed("layer", layer)
-    return layer, allowed("unit", unit), allowed("channel", channel)
+    return layer, allowed("unit", unit), allowed("channel", channel), allowed("pixel", pixel)
 
 
 def middle(sizes: tuple[int, ...]) -> tuple[int, ...]:
