@@ -90,7 +90,7 @@ def test_the_picture_follows_the_pointer_and_becomes_exact(shown):
     page.wait_for_function("document.querySelector('.dlw-decoded').dataset.source === 'exact'")
     notebook.wait_for_python("explorer.z is not None and not explorer._busy")
     x, y = notebook.python("explorer.z")
-    assert (x, y) == pytest.approx((1.0, -0.5), abs=0.1)
+    assert (x, y) == pytest.approx((1.0, -0.5), abs=0.2)
     assert page.evaluate(PIXELS, "here") == [2, 2, *[round(sigmoid(v)) for v in (x, y, x, y)]]
     assert plane.caption().endswith("decoded exactly")
     # Where the kernel does not answer, the browser has done so already.
@@ -100,7 +100,7 @@ def test_the_picture_follows_the_pointer_and_becomes_exact(shown):
     page.wait_for_function("document.querySelector('.dlw-decoded').dataset.source === 'interpolated'")
     width, height, *grey = page.evaluate(PIXELS, "here")
     assert (width, height) == (2, 2)
-    assert plane.place() == pytest.approx([-1.5, 2.5], abs=0.1)
+    assert plane.place() == pytest.approx([-1.5, 2.5], abs=0.2)
     assert grey == pytest.approx([sigmoid(v) for v in 2 * plane.place()], abs=1)
     picture = notebook.python("explorer._plane.picture.model_id")
     assert picture not in page.evaluate("window.received")
@@ -231,7 +231,7 @@ def test_a_page_without_a_kernel_goes_on_decoding(chromium, tmp_path, width):
     plane.move(-1.0, 1.5)
     page.wait_for_function("document.querySelector('.dlw-decoded').dataset.source === 'interpolated'")
     grey = page.evaluate(PIXELS, "here")[2:]
-    assert plane.place() == pytest.approx([-1.0, 1.5], abs=0.1)
+    assert plane.place() == pytest.approx([-1.0, 1.5], abs=0.2)
     assert grey == pytest.approx([sigmoid(v) for v in 2 * plane.place()], abs=1)
     plane.move(2.0, 2.0)
     page.locator(".dlw-tile-data").get_by_text("data point 3, b").wait_for()
