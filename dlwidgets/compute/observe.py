@@ -190,6 +190,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         for value in (*saved.values(), *(v for _, table in parts_tables.values() for v in table.values()))
         if isinstance(value, torch.Tensor)
     }
+    tensors.update(model.parameters(), model.buffers())  # a scripted module has no attributes that hold them
     contents = {tensor: (tensor.detach().clone(), tensor._version) for tensor in tensors if not tensor.is_inference()}
     gradients = {tensor: tensor.grad for tensor in contents if tensor.is_leaf}
     torch_state, python_state = torch.get_rng_state(), random.getstate()

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from dlwidgets.compute import observe
+from dlwidgets.compute.structure import structural_copy
 
 Key = tuple[str, int] | None
 """Which output: (module name, call), or None for the model's own."""
@@ -24,8 +26,8 @@ def activations(
     """The first tensor of the outputs of one run, by (module name, call) and None for the model's.
 
     Args:
-        model: run as it is, so hand over a `structural_copy`; in train mode its own running statistics move.
-        arguments: what to call it with; moved to the device of its parameters.
+        model: a copy of it is run, so neither its tensors nor its modules change.
+        arguments: what to call it with, copied to the device of its parameters.
         axes_of: the axes of positions of a tensor with so many axes.
         wanted: which output to keep, or "all".
 
@@ -33,6 +35,7 @@ def activations(
         For each output sample 0 on the CPU, its axes of positions last. The others come first, if only one output is
         ``wanted``; of "all" the mean over them is kept, because a large network has more numbers than memory.
     """
+    model = structural_copy(model, own_parameters=True)  # a forward may write into its parameters
     names = {id(module): name for name, module in model.named_modules()}
     calls: Counter[str] = Counter()
     kept: dict[Key, Tensor] = {}
@@ -56,9 +59,14 @@ def activations(
             calls[name] += 1
 
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    moved = tuple(each.to(device) if isinstance(each, Tensor) else each for each in arguments)
+    moved = tree_map(lambda each: each.to(device, copy=True) if isinstance(each, Tensor) else each, arguments)
     cuda = [device.index or 0] if device.type == "cuda" else []
-    with torch.no_grad(), torch.random.fork_rng(devices=cuda), observe.forwards(after=after):
+    with (
+        torch.no_grad(),
+        torch.random.fork_rng(devices=cuda),
+        observe.attributes_kept(model),
+        observe.forwards(after=after),
+    ):
         output = model(*moved)
     keep(None, output)
     return kept
