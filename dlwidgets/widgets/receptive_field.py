@@ -122,6 +122,12 @@ class ReceptiveFieldViewer(Exhibit):
             return None
         return self.result.field(self.unit, layer=self.layer, channel=self.channel, output_axes=self._output_axes)
 
+    def close(self) -> None:
+        """Free every model it is made of and let go of the network; ``result`` stays."""
+        super().close()
+        self._model = self._inspection = self._look = self._effective = None
+        self._drawn = (None, None)
+
     # Making the parts, once
 
     def _build(self) -> None:
@@ -221,7 +227,7 @@ class ReceptiveFieldViewer(Exhibit):
 
     def _unless_assigning(self, handler: Callable[[Any], None]) -> Callable[[Any], None]:
         def handle(change: Any) -> None:
-            if not self._assigns:
+            if not self._assigns and not self._closed:
                 handler(change)
 
         return handle

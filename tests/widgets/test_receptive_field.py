@@ -1,6 +1,8 @@
 """ReceptiveFieldViewer without a browser: what it computes, sends and refuses, and that models stay as they are."""
 
 import copy
+import gc
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -679,6 +681,23 @@ def test_close_frees_every_model_and_ten_viewers_leave_no_growth(recorder: Any, 
         assert num_models() > before + 20
         viewer.close()
         assert num_models() == before
+
+
+def test_a_closed_viewer_lets_go_of_the_network_and_keeps_its_result(recorder: Any) -> None:
+    model = nn.Conv2d(3, 2, 3)
+    alive = weakref.ref(model)
+    viewer = ReceptiveFieldViewer(model, (1, 3, 12, 12))
+    viewer.wait(LONG)
+    viewer.close()
+    del model
+    gc.collect()
+    assert alive() is None
+    assert viewer.field.count == 9
+    viewer.layer = 0
+    viewer.unit = None
+    recorder.clear()
+    viewer.wait(LONG)
+    assert recorder.messages == []
 
 
 def test_a_copy_of_the_model_can_be_made_while_it_is_shown(viewer: ReceptiveFieldViewer) -> None:
