@@ -412,7 +412,7 @@ class LatentSpaceExplorer(Exhibit):
             self._controls.contours.value = self.contours
             self._plane.show_contours(self.contours)
             self._controls.path.value, self._controls.kind.value = self.path is not None, self.path_kind
-            for topic, show in self._parts(self._scene).items():
+            for topic, show in self._parts().items():
                 value = self._found.get(topic)
                 if self._drawn.get(topic) is not value:
                     self._drawn[topic] = value
@@ -425,22 +425,21 @@ class LatentSpaceExplorer(Exhibit):
         self._drawn = {"scene": scene, "box": scene.box, **dict.fromkeys(("place", "look"))}
         self._plane.show_scene(scene, keep_range=same_box)
         self._plane.cloud.selected = self.selected
-        self._kl.show(scene.space.kl, None)
+        self._kl.show(scene.space.kl)
         self._controls.show_scene(scene)
         self._about.value, self._problem.value = describe_space(scene), describe_problem(scene)
         self._key.value = describe_contours(scene) if self.contours else ""
         (self._problem.remove_class if self._problem.value else self._problem.add_class)("dlw-hidden")
         self._adopt()  # the sliders of the remaining dimensions are made once their number is known
 
-    def _parts(self, scene: "Scene") -> dict[str, Callable[[Any], None]]:
-        plane, kl = scene.space, self._kl
+    def _parts(self) -> dict[str, Callable[[Any], None]]:
         chosen = f"{counted(len(self.selected), 'image')} selected"
         if len(self.selected) > MAX_SHOWN:
             chosen += f", the first {MAX_SHOWN} shown"
 
         def show_look(look: "Look | None") -> None:
             self._plane.show_look(look)
-            kl.show(plane.kl, None if look is None else look.kl)
+            self._kl.show_own(None if look is None else look.kl)
 
         def show_place(place: "Place | None") -> None:
             if place is not None:
@@ -463,4 +462,4 @@ class LatentSpaceExplorer(Exhibit):
     def _describe(self) -> str:
         if self._scene is None:
             return "A latent space: nothing computed yet."
-        return " ".join(part for part in (describe_space(self._scene), describe_problem(self._scene)) if part)
+        return " ".join(part for part in (self._about.value, self._problem.value) if part)

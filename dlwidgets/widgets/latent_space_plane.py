@@ -165,14 +165,20 @@ class KLBars:
         self._key = ipywidgets.Label("Blue: all images. Pink: the hovered one.")
         self._key.add_class("dlw-latent-words")
         self.box = ipywidgets.VBox()
+        self._average: np.ndarray | None = None
         self.parts = [self.figure, self._key]
 
-    def show(self, average: Any, own: Any) -> None:
-        """``average`` None: a deterministic encoder, no bars."""
+    def show(self, average: Any) -> None:
+        """The average over all images; None: a deterministic encoder, no bars."""
+        self._average = None if average is None else to_plot(average)[: self.MAX_DIMENSIONS]
         self.box.children = [] if average is None else self.parts
-        if average is None:
+        self.show_own(None)
+
+    def show_own(self, own: Any) -> None:
+        """The hovered image; None: there is none."""
+        values = self._average
+        if values is None:
             return
-        values = to_plot(average)[: self.MAX_DIMENSIONS]
         single = np.zeros_like(values) if own is None else to_plot(own)[: self.MAX_DIMENSIONS]
         if len(self.bars.x) != len(values):
             self.bars.x = np.array([f"z{i + 1}" for i in range(len(values))])
