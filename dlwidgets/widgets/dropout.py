@@ -53,7 +53,6 @@ class DropoutSimulator(Exhibit):
         self._tabs.selected_index = TITLES.index(self.section)
         self.add_class("dlw-dropout")
         self.children = [self._tabs]
-        self._label(self._tabs, "Sections on dropout")
         self._tabs.observe(self._react(self._on_tab), "selected_index")
         self.observe(self._on_section, "section")
         self.model.observe(self._on_report, "result")

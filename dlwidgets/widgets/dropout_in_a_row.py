@@ -62,8 +62,8 @@ class InARow(Section):
             [self._row_of_sliders, self._more, self._fewer],
             panel(
                 self._figure,
-                ("bar", SKY, "in a row, 5,000 masks"),
-                ("bar", ORANGE, "the single one with q, 5,000 other masks"),
+                ("bar", SKY, "in a row, 2,000 masks"),
+                ("bar", ORANGE, "the single one with q, 2,000 other masks"),
                 ("dot", BLUE, "exact: binomial with 1 − q"),
                 ("dashed", VERMILLION, "if q were the sum of the probabilities"),
             ),

@@ -82,7 +82,7 @@ class YourModel(Section):
             options=list(OUTPUTS),
             description="model returns",
             style={"description_width": "98px"},
-            layout={"width": "min(260px, 100%)"},
+            layout={"width": "min(260px, 96%)"},
         )
         self._samples = ipywidgets.Dropdown(
             options=[("30 masks", 30), ("100 masks", 100), ("300 masks", 300), ("1,000 masks", 1000)],

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dlwidgets.compute.context import Cancelled
+from dlwidgets.compute.dropout import expected
 from dlwidgets.compute.dropout.activations import ACTIVATIONS
 from dlwidgets.compute.dropout.demonstrations import binomial, both_orders, in_a_row, masked_neuron, scaling
 from dlwidgets.compute.dropout.example import example_classifier
@@ -144,6 +145,16 @@ def test_scaling_keeps_the_mean_and_costs_variance(p: float, x: float) -> None:
     assert with_factor.variance_interval[0] >= 0
 
 
+@pytest.mark.parametrize("scaled", [True, False])
+def test_curves_are_what_is_expected_at_every_p(scaled: bool) -> None:
+    curves = scaling(0.5, scaled, -1.5)
+    unit = torch.tensor([-1.5], dtype=torch.float64)
+    for p, mean, variance in zip(curves.probabilities, curves.means, curves.variances, strict=True):
+        exact = expected(unit, float(p), "identity", scaled=scaled)
+        assert float(mean) == pytest.approx(float(exact.mean))
+        assert float(variance) == pytest.approx(float(exact.variance))
+
+
 def test_curves_against_p() -> None:
     curves = scaling(0.5, True, 2.0)
     p = curves.probabilities
@@ -229,7 +240,7 @@ def test_a_report_without_inputs_or_without_dropout_has_no_prediction() -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "expected"),
+    ("last", "reading"),
     [
         (nn.Identity(), "logits"),
         (nn.Softmax(1), "probabilities"),
@@ -238,10 +249,10 @@ def test_a_report_without_inputs_or_without_dropout_has_no_prediction() -> None:
         (nn.Flatten(0), "logits"),
     ],
 )
-def test_outputs_are_read_by_their_look(last: nn.Module, expected: str) -> None:
+def test_outputs_are_read_by_their_look(last: nn.Module, reading: str) -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5), last)
-    assert likely_output(model, torch.randn(2, 4)) == expected
-    assert examine(model, torch.randn(2, 4), 5).output == expected
+    assert likely_output(model, torch.randn(2, 4)) == reading
+    assert examine(model, torch.randn(2, 4), 5).output == reading
 
 
 def test_pixels_are_averaged_and_many_classes_cut_to_the_largest() -> None:
