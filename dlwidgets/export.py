@@ -5,6 +5,7 @@ import gzip
 import html
 import json
 from importlib.metadata import distribution
+from os import PathLike
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -16,7 +17,7 @@ EMBED = Path(__file__).parent / "embed"
 """Where `jlpm build:embed` puts our own bundle, require.js and the widget manager for pages."""
 
 
-def export_page(widget: ipywidgets.Widget, path: str | Path, title: str = "dlwidgets") -> Path:
+def export_page(widget: ipywidgets.Widget, path: str | PathLike[str], title: str = "dlwidgets") -> Path:
     """Write ``widget`` as it is now into one self-contained HTML file.
 
     What the browser computes itself goes on working there: hovering, pinning, readouts, links between widgets.
@@ -31,11 +32,14 @@ def export_page(widget: ipywidgets.Widget, path: str | Path, title: str = "dlwid
         ``path``.
 
     Raises:
-        TypeError: ``widget`` is no widget that can be displayed.
+        TypeError: ``widget`` is no widget that can be displayed, or ``path`` no path.
         FileNotFoundError: the front end was not built, or the folder does not exist.
+        OSError: ``path`` cannot be written.
     """
     if not isinstance(widget, ipywidgets.DOMWidget):
         raise TypeError(f"widget must be a widget that can be displayed, got {type(widget).__name__}")
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"path must be the path of a file to write, got {type(path).__name__}")
     path = Path(path)
     state = dependency_state([widget], drop_defaults=False)
     for model in state.values():
@@ -54,7 +58,12 @@ def export_page(widget: ipywidgets.Widget, path: str | Path, title: str = "dlwid
     packed = "\n".join(f'<script type="text/plain" data-dlw="{kind}">{_pack(text)}</script>' for kind, text in parts)
     words = getattr(widget, "_description", "")
     page = _PAGE.substitute(title=html.escape(title), words=html.escape(words), packed=packed)
-    path.write_text(page, encoding="utf-8")
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise type(error)(error.errno, f"path: the page cannot be written: {error.strerror}", str(path)) from error
+    except ValueError as error:
+        raise ValueError(f"path: the page cannot be written to {str(path)!r}: {error}") from error
     return path
 
 

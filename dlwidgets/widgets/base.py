@@ -220,11 +220,16 @@ class Exhibit(ipywidgets.VBox):
 
         Raises:
             FileNotFoundError: the folder of ``path`` does not exist, or the front end was not built.
+            OSError: ``path`` cannot be written.
+            TypeError: ``path`` is no path.
+            ValueError: the widget was closed.
         """
         from dlwidgets.export import export_page
 
+        if self._closed:
+            raise ValueError("export: the widget was closed, so there is nothing to write")
         self.wait()
-        return export_page(self, Path(path), title=type(self).__name__)
+        return export_page(self, path, title=type(self).__name__)
 
     def close(self) -> None:
         """Stop its work and free every model it is made of. Closing twice does nothing."""

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,16 +26,19 @@ def network() -> nn.Sequential:
 class WritesWeights(nn.Module):
     """Constrains its weights on the way, as EEG networks do, counts its calls and draws numbers of every sort."""
 
+    num_calls: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 2, 3)
+        self.bias = nn.Parameter(torch.ones(1))
         self.register_buffer("num_calls", torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        self.num_calls += 1
+        self.num_calls.add_(1)
         self.conv.weight.data = torch.renorm(self.conv.weight.data, 2, 0, 0.1)
-        self.conv.bias.data.mul_(2)
-        return self.conv(x) + torch.rand(1) + float(np.random.rand()) + random.random()  # noqa: NPY002
+        self.bias.data.mul_(2)
+        return self.conv(x) + self.bias + torch.rand(1) + float(np.random.rand()) + random.random()  # noqa: NPY002
 
 
 def compiled(model: nn.Module) -> nn.Module:
@@ -84,3 +88,41 @@ def test_effective_field_of_a_scripted_model_leaves_its_statistics_alone() -> No
     before = photograph(model, [inputs])
     assert effective_receptive_field(model, inputs, (1, 1)).num_inputs == 2
     assert photograph(model, [inputs]) == before
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (nn.MaxPool2d(2, ceil_mode=True), "layer 0: ceil_mode is True, expected False"),
+        (nn.AvgPool2d(2, ceil_mode=True), "layer 0: ceil_mode is True, expected False"),
+        (
+            nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"),
+            "layer 0: padding_mode is .circular., expected .zeros.",
+        ),
+        (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), "layer 0: padding_mode is .reflect., expected .zeros."),
+    ],
+    ids=str,
+)
+def test_from_layers_drops_no_setting_silently(recorder: Any, num_models: Any, layer: nn.Module, words: str) -> None:
+    before = num_models()
+    with pytest.raises(ValueError, match=words):
+        ReceptiveFieldViewer.from_layers([layer])
+    assert num_models() == before
+
+
+def test_export_refuses_what_it_cannot_write_and_the_viewer_goes_on(recorder: Any, tmp_path: Path) -> None:
+    viewer = ReceptiveFieldViewer(nn.Conv2d(3, 2, 3), SHAPE)
+    viewer.wait(LONG)
+    for wrong in (None, 5, b"page.html", ["page.html"]):
+        with pytest.raises(TypeError, match=rf"path must be the path of a file to write, got {type(wrong).__name__}"):
+            viewer.export(wrong)  # type: ignore[arg-type]
+    for path in (tmp_path, tmp_path / "no such folder" / "page.html", tmp_path / ("z" * 300)):
+        with pytest.raises(OSError, match=r"path: the page cannot be written"):
+            viewer.export(path)
+    with pytest.raises(ValueError, match=r"path: the page cannot be written to .*null byte"):
+        viewer.export(f"{tmp_path}/a\0b.html")
+    assert (viewer.error, viewer.export(tmp_path / "page.html").stat().st_size > 1000) == ("", True)
+    viewer.close()
+    with pytest.raises(ValueError, match=r"export: the widget was closed"):
+        viewer.export(tmp_path / "late.html")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["page.html"]

@@ -125,5 +125,9 @@ def _settings_of(module: nn.Module, index: int) -> dict[str, Any]:
             raise ValueError(f"layer {index}: {name} is {value!r}, expected a number")
         return int(value)
 
+    for name, expected in (("padding_mode", "zeros"), ("ceil_mode", False)):
+        given = getattr(module, name, expected)
+        if given != expected:
+            raise ValueError(f"layer {index}: {name} is {given!r}, expected {expected!r}")
     settings: dict[str, Any] = {name: single(name) for name in ("kernel_size", "stride", "dilation")}
     return {**settings, "padding": single("padding", 0), "pool": not isinstance(module, nn.Conv2d)}
