@@ -358,6 +358,14 @@ def from_one(codes: Tensor) -> Tensor:
     return codes.repeat(1, 4).reshape(-1, 2, 2)
 
 
+def encode_float(images: Tensor) -> Tensor:
+    return images.flatten(1) @ torch.ones(4, 2)
+
+
+def decode_float(codes: Tensor) -> Tensor:
+    return torch.sigmoid(codes @ torch.ones(2, 4)).reshape(-1, 2, 2)
+
+
 def four_numbers(codes: Tensor) -> Tensor:
     return decode(codes).flatten(1)
 
@@ -372,6 +380,7 @@ def four_numbers(codes: Tensor) -> Tensor:
         ({"labels": [7] * 6}, ""),
         ({"autoencoder": (one_number, from_one)}, ""),
         ({"autoencoder": (one_number, from_one), "labels": None}, ""),
+        ({"autoencoder": (encode_float, decode_float), "images": images_of(CODES).float()}, ""),
         ({"autoencoder": (encode, four_numbers)}, ""),
         ({"autoencoder": (encode, four_numbers), "picture_shape": (4,)}, ""),
         ({"autoencoder": (encode, four_numbers), "picture_shape": (3, 3)}, "expected a shape of 4 values"),

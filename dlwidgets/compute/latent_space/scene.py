@@ -4,7 +4,8 @@ The functions take picklable arguments and a context, fit for the runner.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -30,6 +31,17 @@ PRIOR_RADIUS = 3.0
 
 CONTOUR_SHARES = (0.393, 0.865, 0.989)
 """What 1, 2 and 3 standard deviations of a Gaussian in the plane hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class _InOwnType:
+    """A function that decodes, given codes of the floating-point type that its encoder returns."""
+
+    decode: Callable[[Tensor], Any]
+    dtype: torch.dtype
+
+    def __call__(self, codes: Tensor) -> Any:
+        return self.decode(codes.to(self.dtype))
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +184,8 @@ def explore(
 ) -> Scene:
     """Encode the images and look at the space; ``brief`` makes a coarse grid and no reconstructions."""
     encoded = posterior(coder, images, context=context)
+    if not coder.decode_modules:  # modules say their type themselves
+        coder = replace(coder, decode_call=_InOwnType(coder.decode_call, encoded.mean.dtype))
     classes, index = ((), None) if labels is None else as_labels(labels, len(images))
     moments = aggregated_posterior(encoded) if bool(encoded.valid.any()) else None
     space = LatentSpace(coder, images, encoded, classes, index, moments, picture_shape)
