@@ -124,8 +124,9 @@ def isolated() -> Iterator[None]:
 
 def opaque(hook: Callable[..., Any]) -> Callable[..., Any]:
     """``hook`` such that ``torch.compile`` does not look into it, for hooks that may be called by compiled functions."""
-    dynamo = sys.modules.get("torch._dynamo")
-    return hook if dynamo is None else dynamo.disable(hook)
+    # Another thread may just be importing it: then nothing can have been compiled yet.
+    disable = getattr(sys.modules.get("torch._dynamo"), "disable", None)
+    return hook if disable is None else disable(hook)
 
 
 class Eagerly:

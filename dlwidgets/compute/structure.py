@@ -47,8 +47,9 @@ def structural_copy(model: nn.Module, training: bool | None = None, *, own_param
 
 
 def _is_compiled(module: nn.Module) -> bool:
-    dynamo = sys.modules.get("torch._dynamo")
-    return dynamo is not None and isinstance(module, dynamo.OptimizedModule)
+    # Another thread may just be importing it: then nothing can have been compiled yet.
+    kind = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", None)
+    return kind is not None and isinstance(module, kind)
 
 
 def _clone(tensor: Tensor) -> Tensor:

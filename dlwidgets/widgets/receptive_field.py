@@ -257,8 +257,11 @@ class ReceptiveFieldViewer(Exhibit):
 
         before, now = (place_of(self.result, change[which], self._output_axes) for which in ("old", "new"))
         fits = self.channel is None or (now.num_channels is not None and self.channel < now.num_channels)
-        self._assign(unit=corresponding(self.unit, before.sizes, now.sizes), channel=self.channel if fits else None)
-        self._ask("look")
+        try:
+            unit = corresponding(self.unit, before.sizes, now.sizes)
+            self._assign(unit=unit, channel=self.channel if fits else None)
+        finally:  # also if somebody who is linked to the unit refuses it
+            self._ask("look")
 
     def _on_channel(self, _: Any) -> None:
         if self._inspection is None:
@@ -360,6 +363,7 @@ class ReceptiveFieldViewer(Exhibit):
             layer=self.layer,
             channel=self.channel,
             axes=self._axes,
+            output_axes=self._output_axes,
             lane="long",
             topic="effective",
             then=self._took_effective,

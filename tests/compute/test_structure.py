@@ -1,6 +1,8 @@
 """The copy computes the same with the same weights, and nothing done to it reaches the model."""
 
 import copy
+import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -114,3 +116,9 @@ def test_modules_of_every_sort(make: object, shape: tuple[int, ...]) -> None:
 def test_only_modules_are_taken() -> None:
     with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got function"):
         structural_copy(lambda x: x)  # type: ignore[arg-type]
+
+
+def test_another_thread_may_just_be_importing_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch._dynamo", ModuleType("torch._dynamo"))  # as far as the import has come
+    model = nn.Linear(3, 2)
+    assert structural_copy(model).weight is model.weight

@@ -355,6 +355,23 @@ def test_linked_viewers_share_a_selection(recorder: Any) -> None:
     b.close()
 
 
+def test_a_linked_viewer_that_refuses_a_unit_leaves_the_other_whole(recorder: Any) -> None:
+    a = ReceptiveFieldViewer(nn.Sequential(nn.Conv2d(3, 2, 3), nn.MaxPool2d(4)), (1, 3, 42, 42))
+    b = ReceptiveFieldViewer(nn.Conv2d(3, 2, 3), (1, 3, 14, 14))
+    a.wait(LONG)
+    b.wait(LONG)
+    link = ipywidgets.link((a, "unit"), (b, "unit"))
+    with pytest.raises(ValueError, match="unit"):
+        a.layer = 0
+    a.wait(LONG)
+    assert a._pictures.map.out_shape == [40, 40]
+    assert a._pictures.units.selected == list(a.unit)
+    assert b.error == ""
+    link.unlink()
+    a.close()
+    b.close()
+
+
 # The image
 
 
@@ -730,6 +747,16 @@ def test_the_effective_field_is_asked_for_by_its_button_and_hidden_again(viewer:
     viewer._effective_choice.value = False
     assert viewer._pictures.heat_figure not in viewer._pictures.box.children
     assert viewer._areas.value == ""
+
+
+def test_the_effective_field_follows_the_output_axes(recorder: Any) -> None:
+    viewer = ReceptiveFieldViewer(nn.Conv2d(3, 2, 3), (1, 3, 12, 12), output_axes=(3, 2), unit=(1, 3))
+    viewer.wait(LONG)
+    viewer._effective_choice.value = True
+    viewer.wait(LONG)
+    assert viewer.field.box == ((3, 6), (1, 4))
+    assert np.array_equal(viewer._pictures.heat.image > 0, viewer.field.mask.numpy())
+    viewer.close()
 
 
 # Stacks edited by hand

@@ -78,12 +78,27 @@ def effective_receptive_field(
     Luo, Li, Urtasun, Zemel: Understanding the Effective Receptive Field in Deep Convolutional Neural Networks, NeurIPS
     2016. A unit through which no gradient passes (behind a detach, a sign, an argmax) has contribution 0 everywhere.
     """
+    return field_of_outputs(model, inputs, unit, layer=layer, channel=channel, axes=axes, context=context)
+
+
+def field_of_outputs(
+    model: nn.Module,
+    inputs: Any,
+    unit: Any,
+    *,
+    layer: LayerKey = None,
+    channel: int | None = None,
+    axes: tuple[int, ...] | None = None,
+    output_axes: tuple[int, ...] | None = None,
+    context: Context | None = None,
+) -> EffectiveField:
+    """`effective_receptive_field` with the ``output_axes`` of `Trace.field`."""
     checked_model(model)
     # Normalisation over the batch needs the batch as it is; otherwise the samples are independent.
     together = any(module.training for module in model.modules())
     batches = [batch for batch in checked_inputs(inputs) for batch in ([batch] if together else single_samples(batch))]
     net = _traced(model, batches[0], axes)
-    target = net.target(layer, channel)
+    target = net.target(layer, channel, output_axes)
     position = checked_position("unit", unit, target.sizes)
     total = torch.zeros(net.input_sizes, dtype=torch.float64)
     num_inputs = sum(batch[0].shape[0] for batch in batches)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from dlwidgets.compute.context import Context, tick
 from dlwidgets.compute.images import to_picture
-from dlwidgets.compute.receptive_field import EffectiveField, Field, Trace, effective_receptive_field, trace
+from dlwidgets.compute.receptive_field import EffectiveField, Field, Trace, trace
 from dlwidgets.compute.receptive_field.activations import Key, activations, unit_picture
+from dlwidgets.compute.receptive_field.effective import field_of_outputs
 from dlwidgets.compute.receptive_field.example import Example
 from dlwidgets.compute.receptive_field.growth import Growth, growth
 from dlwidgets.compute.receptive_field.selection import Place, check, existing, place_of
@@ -219,11 +220,14 @@ def effective(
     layer: Any,
     channel: int | None,
     axes: tuple[int, ...] | None,
+    output_axes: tuple[int, ...] | None,
     context: Context | None = None,
 ) -> EffectiveField:
     """`effective_receptive_field` as a job."""
     tick(context, 0.0, "effective field")
-    return effective_receptive_field(model, inputs, unit, layer=layer, channel=channel, axes=axes, context=context)
+    return field_of_outputs(
+        model, inputs, unit, layer=layer, channel=channel, axes=axes, output_axes=output_axes, context=context
+    )
 
 
 def contribution_picture(effective: EffectiveField, at: Sequence[int], log: bool) -> Float[Tensor, "height width"]:
