@@ -65,11 +65,11 @@ class GradientFlowMeter(Exhibit):
         self._draw()
 
     @classmethod
-    def laboratory(cls, **kwargs: Any) -> "GradientLaboratory":
+    def laboratory(cls, left: Any = None, right: Any = None, **kwargs: Any) -> "GradientLaboratory":
         """Networks whose depth, activation, initialisation and so on one can change; see `GradientLaboratory`."""
         from dlwidgets.widgets.gradient_flow_laboratory import GradientLaboratory
 
-        return GradientLaboratory(**kwargs)
+        return GradientLaboratory(left, right, **kwargs)
 
     # Watching
 
@@ -173,10 +173,15 @@ class GradientFlowMeter(Exhibit):
             options=[("none", NOBODY)], description="position", layout={"width": "min(320px, 100%)"}
         )
         self._slider = ipywidgets.IntSlider(
-            min=0, max=0, description="back to", readout=False, layout={"width": "min(300px, 100%)"}
+            min=0, max=0, description="back to", readout=False, disabled=True, layout={"width": "min(300px, 100%)"}
         )
-        self._follow = ipywidgets.ToggleButton(True, description="newest step", layout={"width": "120px"})
-        controls = ipywidgets.Box([self._slider, self._follow, self._quantity_choice, self._position_choice])
+        self._follow = ipywidgets.ToggleButton(
+            True,
+            description="newest step",
+            tooltip="follow the newest step; switch off to go back by the slider",
+            layout={"width": "120px"},
+        )
+        controls = ipywidgets.Box([self._follow, self._slider, self._quantity_choice, self._position_choice])
         controls.add_class("dlw-flow-controls")
         for widget, name in (
             (self._slider, "Step to look back at, by sample"),
@@ -236,14 +241,15 @@ class GradientFlowMeter(Exhibit):
     # What a person changes
 
     def _on_slider(self, change: Any) -> None:
-        if self.result is not None and len(self.result.steps):
+        # A browser that falls behind a training may send back what it was sent before: not a person's wish
+        if self.step is not None:
             self.step = int(self.result.steps[change["new"]])
 
     def _on_follow(self, change: Any) -> None:
         if change["new"]:
             self.step = None
-        else:
-            self._on_slider({"new": self._slider.value})
+        elif self.result is not None and len(self.result.steps):
+            self.step = int(self.result.steps[-1])
 
     def _on_quantity_choice(self, change: Any) -> None:
         self.quantity = change["new"]
@@ -315,7 +321,7 @@ class GradientFlowMeter(Exhibit):
         flow = self.result
         self._slider.max = len(flow.steps) - 1
         self._slider.value = row
-        self._follow.value = self.step is None
+        self._follow.value = self._slider.disabled = self.step is None
         self._quantity_choice.value = self.quantity
         options = [("none", NOBODY), *[(f"{i}: {name}", i) for i, name in enumerate(position_names(flow))]]
         if len(options) != len(self._position_choice.options):

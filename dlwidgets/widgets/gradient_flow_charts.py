@@ -40,16 +40,17 @@ class Chart:
             "x": bqplot.LinearScale(),
             "y": bqplot.LogScale(min=0.1, max=1.0) if log else bqplot.LinearScale(),
         }
+        # bqplot guesses a format from the ticks, and fails where there are none yet
         self.ruler = bqplot.Axis(
-            scale=self.scales["y"],
-            orientation="vertical",
-            num_ticks=5,
-            tick_format=tick_format or (".0e" if log else None),
+            scale=self.scales["y"], orientation="vertical", tick_format=tick_format or (".0e" if log else "~g")
+        )
+        self.floor = bqplot.Axis(
+            scale=self.scales["x"], label=x_label, label_offset="2.4em", grid_lines="none", tick_format=",d"
         )
         self.figure = bqplot.Figure(
             title=title,
-            axes=[bqplot.Axis(scale=self.scales["x"], label=x_label, grid_lines="none", num_ticks=6), self.ruler],
-            fig_margin={"top": 34, "bottom": 40, "left": 56, "right": 14},
+            axes=[self.floor, self.ruler],
+            fig_margin={"top": 34, "bottom": 44, "left": 56, "right": 14},
             padding_x=0.02,
             padding_y=0.03,
             title_style={"font-size": "14px"},
@@ -103,11 +104,14 @@ class Chart:
             )
         )
 
-    def limit(self, low: float, high: float, ticks: Sequence[float] | None = None) -> None:
+    def limit(self, low: float, high: float, ticks: Sequence[float]) -> None:
         """Fix what y shows, and where it is numbered."""
         self.scales["y"].min, self.scales["y"].max = low, high
-        if ticks is not None:
-            self.ruler.tick_values = np.array(ticks, dtype=np.float64)
+        self.ruler.tick_values = np.array(ticks, dtype=np.float64)
+
+    def number(self, ticks: Sequence[float]) -> None:
+        """Where x is numbered."""
+        self.floor.tick_values = np.array(ticks, dtype=np.float64)
 
     def _add(self, mark: Any) -> Any:
         self.figure.marks = [*self.figure.marks, mark]
@@ -120,7 +124,7 @@ def put(mark: Any, curve: "Curve") -> None:
 
 
 def panel(shown: bqplot.Figure, *keys: tuple[str, str, str]) -> ipywidgets.Box:
-    """A figure with its key below: a sign ("line", "dashed", "band"), a colour of `KEYS` and what they stand for."""
+    """A figure with its key below: a sign ("line", "dashed", "band", "triangle"), a colour of `KEYS` and a meaning."""
     box = ipywidgets.VBox([shown])
     box.add_class("dlw-flow-panel")
     if not keys:

@@ -41,8 +41,7 @@ class FilterComparison(Exhibit):
         self._words.value = "A plain convolution y = f(x) beside a residual one y = f(x) + x, on the same target."
         self._pictures = {name: Raster(scales={"color": diverging_scale(min=-1.2, max=1.2)}) for name in TITLES}
         figures = [raster_figure(self._pictures[name], title=title, height=220) for name, title in TITLES.items()]
-        self._row = side_by_side(*figures)
-        self._row.layout.display = "none"
+        self._row = self._own(side_by_side(*figures))
         controls = ipywidgets.Box([self._button, self._slider])
         controls.add_class("dlw-flow-controls")
         self._label(self._slider, "Distance of the target from the identity")
@@ -51,7 +50,7 @@ class FilterComparison(Exhibit):
         self._slider.observe(self._react(lambda change: setattr(self, "closeness", change["new"])), "value")
         self.observe(lambda change: setattr(self._slider, "value", change["new"]), "closeness")
         self._button.on_click(self._react(lambda _: self.train()))
-        self.children = [controls, self._words, self._row]
+        self.children = [controls, self._words]
 
     def train(self) -> None:
         """Train both in the background, as the button does."""
@@ -65,7 +64,7 @@ class FilterComparison(Exhibit):
             return
         from dlwidgets.compute.gradient_flow.picture import filter_pictures, tile_boxes
 
-        self._row.layout.display = "flex"
+        self.children = [*self.children[:2], self._row]
         for name, picture in filter_pictures(filters).items():
             self._pictures[name].image = to_plot(picture, name=name)
             self._pictures[name].boxes = to_plot(tile_boxes(filters))

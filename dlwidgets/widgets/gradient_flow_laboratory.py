@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 import traitlets
 
+from dlwidgets.widgets.arrays import to_plot
 from dlwidgets.widgets.base import Exhibit
 from dlwidgets.widgets.gradient_flow_charts import (
     BLUE,
@@ -109,9 +110,6 @@ class NetworkPanel(Exhibit):
         self._curve = Chart("test loss / var(y)", "step", tick_format=".3~g", height=220)
         self._best = self._curve.line(ORANGE, dashed=True)
         self._loss = self._curve.line(GREEN)
-        self._training_panel = panel(
-            self._curve.figure, ("line", GREEN, "this network"), ("dashed", ORANGE, "the best constant")
-        )
         self._words, self._training_words = words_label(), words_label()
         self.children = [
             controls,
@@ -123,7 +121,7 @@ class NetworkPanel(Exhibit):
                 ("dashed", ORANGE, "theory"),
             ),
             self._training_words,
-            self._training_panel,
+            panel(self._curve.figure, ("line", GREEN, "this network"), ("dashed", ORANGE, "the best constant")),
         ]
         self._label(self._chart.figure, "Gradient norm by layer at initialisation")
         self._label(self._curve.figure, "Test loss over the variance of the targets")
@@ -158,24 +156,30 @@ class NetworkPanel(Exhibit):
             self.training = training
 
     def _render(self) -> None:
-        from dlwidgets.compute.gradient_flow.picture import linear_curve, log_curve, profile_limits
+        from dlwidgets.compute.gradient_flow.picture import (
+            best_constant_curve,
+            index_ticks,
+            log_curve,
+            profile_limits,
+            training_curve,
+            training_limits,
+        )
 
         profile, training = self.result, self.training
-        self._training_panel.layout.display = "none" if training is None else "flex"
         self._training_words.value = describe_training(training)
         if profile is not None:
             self._chart.limit(*profile_limits(profile))
+            self._chart.number(index_ticks(len(profile.layer)))
             put(self._median, log_curve(profile.median))
             low, high = log_curve(profile.low), log_curve(profile.high)
             if len(low.x) == len(high.x):
-                from dlwidgets.widgets.arrays import to_plot
-
                 self._spread.x, self._spread.y = to_plot(low.x), to_plot([low.y.tolist(), high.y.tolist()])
             put(self._theory, log_curve(profile.median[:0] if profile.theory is None else profile.theory))
             self._words.value = describe_profile(profile)
-        if training is not None:
-            put(self._loss, linear_curve(training.ratio, training.step))
-            put(self._best, linear_curve(training.ratio * 0 + training.best_constant, training.step))
+        self._curve.limit(*training_limits(training))
+        self._curve.number(index_ticks(STEPS + 1))
+        put(self._loss, training_curve(training))
+        put(self._best, best_constant_curve(STEPS))
 
     def _describe(self) -> str:
         return " ".join(filter(None, (self._words.value, self._training_words.value)))

@@ -45,42 +45,42 @@ class FlowPictures:
         self.heat = Raster(square=False)
         self.readout = CellReadout(raster=self.heat, text=HINT)
         self._columns: list[int] = []
-        self._column_axis = bqplot.Axis(scale=self.heat.scales["x"], grid_lines="none", label="step (those sampled)")
+        self._column_axis = bqplot.Axis(
+            scale=self.heat.scales["x"], grid_lines="none", label="step (those sampled)", label_offset="2.4em"
+        )
         self._row_axis = bqplot.Axis(
-            scale=self.heat.scales["y"], orientation="vertical", grid_lines="none", tick_format="d"
+            scale=self.heat.scales["y"], orientation="vertical", grid_lines="none", label="position", label_offset="3em"
         )
         self.heat_figure = bqplot.Figure(
             marks=[self.heat],
             axes=[self._column_axis, self._row_axis],
-            fig_margin={"top": 34, "bottom": 40, "left": 56, "right": 14},
+            fig_margin={"top": 34, "bottom": 44, "left": 56, "right": 14},
             padding_x=0,
             padding_y=0,
             title_style={"font-size": "14px"},
             display_toolbar=False,
             layout=ipywidgets.Layout(width="auto", min_width="240px", height="270px"),
         )
-        self._profile = Chart("gradient norm by position", "position, from input to output", log=True, height=270)
+        self._profile = Chart("gradient norms", "position, from input to output", log=True, height=270)
         self._profile_line = self._profile.line(BLUE)
         self.profile_dots = self._profile.dots(BLUE, selected_style=SELECTED)
         self._profile_missing = self._profile.dots(VERMILLION, marker="triangle-down", size=50)
-        self._history = Chart("gradient norm through time", "step", log=True)
+        self._history = Chart("one position through time", "step", log=True)
         self._history_line = self._history.line(BLUE)
-        self._loss = Chart("loss", "step", tick_format=".3~g")
+        self._loss = Chart("loss", "step", tick_format="~g")
         self._loss_line = self._loss.line(GREEN)
-        self._activations = Chart("activations by position", "position", tick_format=".2~g")
+        self._activations = Chart("activations", "position")
         self._mean = self._activations.line(BLUE)
         self._std = self._activations.line(ORANGE)
-        self._fractions = Chart("shares of activations by position", "position", tick_format=".0%")
-        self._fractions.limit(0.0, 1.0)
+        self._fractions = Chart("shares of activations", "position", tick_format=".0%")
+        self._fractions.limit(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
         self._zeros = self._fractions.line(SKY)
         self._saturated = self._fractions.line(VERMILLION)
         self._dead = self._fractions.line(GREEN, dashed=True)
-        self._ratios = Chart("update / weight by parameter", "parameter", log=True)
+        self._ratios = Chart("update / weight", "parameter", log=True)
         self._healthy = self._ratios.band(GREEN)
         self.ratio_dots = self._ratios.dots(BLUE, selected_style=SELECTED)
         self._ratio_missing = self._ratios.dots(VERMILLION, marker="triangle-down", size=50)
-        self._history_panel = panel(self._history.figure)
-        self._loss_panel = panel(self._loss.figure)
         self.box = ipywidgets.VBox(
             [
                 side_by_side(
@@ -89,13 +89,13 @@ class FlowPictures:
                 ),
                 self.readout,
                 side_by_side(
-                    self._history_panel,
+                    panel(self._history.figure),
                     panel(
                         self._ratios.figure,
                         ("band", GREEN, "healthy, about 1e-3"),
-                        ("line", VERMILLION, "▼ exactly 0"),
+                        ("triangle", VERMILLION, "exactly 0"),
                     ),
-                    self._loss_panel,
+                    panel(self._loss.figure),
                 ),
                 side_by_side(
                     panel(self._activations.figure, ("line", BLUE, "mean"), ("line", ORANGE, "standard deviation")),
@@ -121,7 +121,7 @@ class FlowPictures:
 
     def show_heat(self, flow: "GradientFlow", quantity: str) -> None:
         """The heat map of a quantity of `picture.QUANTITIES`."""
-        from dlwidgets.compute.gradient_flow.picture import QUANTITIES, drawn_steps, heat_map
+        from dlwidgets.compute.gradient_flow.picture import QUANTITIES, drawn_steps, heat_map, index_ticks
 
         self._columns = drawn_steps(flow)
         logarithmic = QUANTITIES[quantity].logarithmic
@@ -130,21 +130,30 @@ class FlowPictures:
         at = sorted({round(i * (len(steps) - 1) / 4) for i in range(5)})
         self._column_axis.tick_values = np.array([column + 0.5 for column in at])
         self._column_axis.tick_labels = {str(column + 0.5): str(steps[column]) for column in at}
-        self.heat_figure.title = f"{quantity}{' (log10)' if logarithmic else ''}, position by step"
+        self.heat_figure.title = f"{quantity}{' (log10)' if logarithmic else ''}"
+        self._row_axis.tick_values = np.array(index_ticks(len(flow.positions))) + 0.5
+        self._row_axis.tick_labels = {str(i + 0.5): str(i) for i in index_ticks(len(flow.positions))}
         self.readout.rows = position_names(flow)
         self.readout.columns = [f"step {step}" for step in steps]
         self.readout.quantity, self.readout.logarithmic = quantity, logarithmic
 
     def show_step(self, flow: "GradientFlow", row: int) -> None:
         """Everything about one sampled step."""
-        from dlwidgets.compute.gradient_flow.picture import decades, linear_curve, log_curve, powers_of_ten
+        from dlwidgets.compute.gradient_flow.picture import (
+            decades,
+            index_ticks,
+            linear_curve,
+            log_curve,
+            powers_of_ten,
+            round_ticks,
+        )
 
         names = position_names(flow)
         step = int(flow.steps[row])
         gradient = log_curve(flow.gradient_norm[row])
         low, high = decades(flow.gradient_norm)
         self._profile.limit(low, high, powers_of_ten(low, high))
-        self._profile.figure.title = f"gradient norm by position, step {step:,}"
+        self._profile.figure.title = f"gradient norms, step {step:,}"
         put(self._profile_line, gradient)
         where = gradient.x.long().tolist()
         dots = where[:MAX_DOTS]
@@ -153,15 +162,20 @@ class FlowPictures:
         )
         self.profile_dots.x, self.profile_dots.y = to_plot(gradient.x[: len(dots)]), to_plot(gradient.y[: len(dots)])
         self._show_missing(self._profile_missing, gradient.missing.tolist(), low, flow.gradient_norm[row], names)
-        put(self._mean, linear_curve(flow.activation_mean[row]))
-        put(self._std, linear_curve(flow.activation_std[row]))
+        for chart in (self._profile, self._activations, self._fractions):
+            chart.number(index_ticks(len(names)))
+        mean, std = linear_curve(flow.activation_mean[row]), linear_curve(flow.activation_std[row])
+        low, high = min(mean.low, std.low), max(mean.high, std.high)
+        self._activations.limit(low, high, round_ticks(low, high, 5))
+        put(self._mean, mean)
+        put(self._std, std)
         put(self._zeros, linear_curve(flow.zero_fraction[row]))
         put(self._saturated, linear_curve(flow.saturated_fraction[row]))
         put(self._dead, linear_curve(flow.dead_fraction[row]))
         self._show_ratios(flow, row)
 
     def _show_ratios(self, flow: "GradientFlow", row: int) -> None:
-        from dlwidgets.compute.gradient_flow.picture import HEALTHY, decades, log_curve, powers_of_ten
+        from dlwidgets.compute.gradient_flow.picture import HEALTHY, decades, index_ticks, log_curve, powers_of_ten
 
         ratios = flow.update_ratio[row]
         curve = log_curve(ratios)
@@ -173,6 +187,7 @@ class FlowPictures:
         put(self.ratio_dots, curve)
         self._show_missing(self._ratio_missing, curve.missing.tolist(), low, ratios, names)
         width = len(flow.parameters) - 0.5
+        self._ratios.number(index_ticks(len(names)))
         self._healthy.x = np.array([-0.5, width], dtype=np.float32)
         self._healthy.y = np.array([[HEALTHY[0]] * 2, [HEALTHY[1]] * 2], dtype=np.float32)
 
@@ -182,18 +197,23 @@ class FlowPictures:
         mark.y = np.full(len(at), low, dtype=np.float32)
 
     def show_history(self, flow: "GradientFlow", position: int | None) -> None:
-        """One position's gradient norm in all sampled steps, and the loss as it was logged."""
-        from dlwidgets.compute.gradient_flow.picture import history_curve, loss_curve
+        """One position's gradient norm through time (the first one's if none is given), and the logged loss."""
+        from dlwidgets.compute.gradient_flow.picture import history_curve, loss_curve, round_ticks
 
-        self._history_panel.layout.display = "none" if position is None else "flex"
-        if position is not None:
-            curve = history_curve(flow, position)
-            self._history.limit(curve.low, curve.high, curve.ticks)
-            self._history.figure.title = f"gradient norm of {position_names(flow)[position]}"
-            put(self._history_line, curve)
-        self._loss_panel.layout.display = "flex" if len(flow.loss) else "none"
-        if len(flow.loss):
-            put(self._loss_line, loss_curve(flow))
+        shown = 0 if position is None else position
+        curve = history_curve(flow, shown)
+        self._history.limit(curve.low, curve.high, curve.ticks)
+        self._history.figure.title = f"gradient norm of {position_names(flow)[shown]}"
+        put(self._history_line, curve)
+        self._history.number(round_ticks(0, int(flow.steps[-1]), 5))
+        if not len(flow.loss):
+            self._loss.figure.title = "loss: none logged"
+            return
+        loss = loss_curve(flow)
+        self._loss.figure.title = "loss"
+        self._loss.limit(loss.low, loss.high, round_ticks(loss.low, loss.high, 5))
+        self._loss.number(round_ticks(0, int(flow.loss_steps[-1]), 5))
+        put(self._loss_line, loss)
 
     def select(self, position: int | None, row: int, rows: list[int], parameters: list[int]) -> None:
         """Mark the selected position and step, and the rows of a finding."""

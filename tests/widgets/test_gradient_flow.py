@@ -15,17 +15,19 @@ import torch
 import traitlets
 from torch import Tensor, nn
 
-from dlwidgets.compute.gradient_flow import watch
+from dlwidgets.compute.gradient_flow import profile_at_initialisation, watch
 from dlwidgets.compute.gradient_flow.picture import (
     HEALTHY,
     QUANTITIES,
     decades,
     drawn_steps,
     heat_map,
+    index_ticks,
     linear_curve,
     log_curve,
     loss_curve,
     powers_of_ten,
+    round_ticks,
     row_at,
     thinned,
 )
@@ -135,12 +137,16 @@ def test_a_click_on_a_cell_goes_back_to_its_step_and_shows_its_position(trained:
 
 
 def test_controls_and_traits_follow_each_other(trained: Any, recorder: Any) -> None:
+    recorder.send(trained._slider, value=1)  # a browser that falls behind sends what it was sent
+    assert trained.step is None
+    assert trained._slider.disabled
+    recorder.send(trained._follow, value=False)
+    assert trained.step == 15
     recorder.send(trained._slider, value=1)
     assert trained.step == 1
     recorder.send(trained._follow, value=True)
     assert trained.step is None
     recorder.send(trained._follow, value=False)
-    assert trained.step == 15
     recorder.send(trained._quantity_choice, index=list(QUANTITIES).index("zeros"))
     assert trained.quantity == "zeros"
     np.testing.assert_allclose(trained._pictures.heat.image, trained.result.zero_fraction.T, rtol=1e-6)
@@ -292,11 +298,11 @@ def test_training_is_bitwise_the_same_with_the_widget() -> None:
     assert torch.equal(bare[2], watched[2])
 
 
-def test_a_hundred_runs_of_a_cell_leave_nothing_behind(num_models: Any) -> None:
+def test_many_runs_of_a_cell_leave_nothing_behind(num_models: Any) -> None:
     model = small_network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     before = None
-    for _ in range(100):  # whatever one run leaves, the next ninety-nine add nothing
+    for _ in range(20):  # whatever one run leaves, the others add nothing
         meter = GradientFlowMeter(model, optimizer)
         with meter:
             train(model, optimizer, 1)
@@ -408,3 +414,102 @@ def test_long_records_are_thinned_evenly(trained: GradientFlowMeter) -> None:
     assert [row_at(flow, step) for step in (None, 0, 2, 3, 14, 15, 10**9)] == [4, 0, 1, 2, 3, 4, 4]
     assert heat_map(flow, "zeros", [0, 4]).shape == (5, 2)
     assert loss_curve(flow).x.tolist() == list(range(20))
+
+
+def test_ticks_are_round_and_lie_within() -> None:
+    for low, high in ((0, 51), (0, 1), (-0.12, 0.61), (0.75, 1.05), (3, 4e5), (0, 7e-9)):
+        ticks = round_ticks(low, high)
+        assert 2 <= len(ticks) <= 6
+        assert low - 1e-9 * abs(high) <= ticks[0]
+        assert ticks[-1] <= high + 1e-9 * abs(high)
+        strides = np.diff(ticks)
+        np.testing.assert_allclose(strides, strides[0], rtol=1e-6)
+        assert f"{strides[0]:.0e}"[0] in "125"
+    assert round_ticks(2.0, 2.0) == [2.0]
+    assert index_ticks(1) == [0]
+    assert index_ticks(51) == [0, 10, 20, 30, 40, 50]
+
+
+# The laboratory
+
+
+@pytest.fixture
+def laboratory() -> Any:
+    made = GradientFlowMeter.laboratory(
+        {"depth": 6, "width": 16}, {"depth": 6, "width": 16, "activation": "tanh", "shared": True}
+    )
+    made.wait(LIMIT)
+    yield made
+    made.close()
+
+
+def test_every_control_redraws_the_profile_and_its_theory(laboratory: Any, recorder: Any) -> None:
+    panel = laboratory.left
+    for name, value in (
+        ("depth", 4),
+        ("activation", "relu"),
+        ("initialisation", "kaiming"),
+        ("gain", 1.5),
+        ("width", 32),
+        ("shared", True),
+        ("normalisation", "layer"),
+        ("residual", True),
+        ("optimizer", "adam"),
+        ("learning_rate", 0.1),
+    ):
+        panel._controls[name].value = value
+        panel.wait(LIMIT)
+        assert panel.error == ""
+        assert getattr(panel.configuration, name) == value
+        expected = profile_at_initialisation(panel.configuration)
+        np.testing.assert_allclose(panel._median.y, expected.median, rtol=1e-6)
+        np.testing.assert_allclose(panel._spread.y, torch.stack([expected.low, expected.high]), rtol=1e-6)
+        if expected.theory is None:
+            assert len(panel._theory.y) == 0
+        else:
+            np.testing.assert_allclose(panel._theory.y, expected.theory, rtol=1e-6)
+
+
+def test_training_is_held_against_the_best_constant_and_forgotten_with_the_network(laboratory: Any) -> None:
+    panel = laboratory.right
+    panel._button.click()
+    panel.wait(LIMIT)
+    assert panel.error == ""
+    assert panel.training.configuration == panel.configuration
+    np.testing.assert_allclose(panel._loss.y, panel.training.ratio, rtol=1e-6)
+    assert panel._best.y.tolist() == [1.0, 1.0]
+    assert f"loss/var(y) is {float(panel.training.ratio[-1]):.3f}" in panel._training_words.value
+    panel.configuration = {"depth": 3, "width": 16}
+    panel.wait(LIMIT)
+    assert panel.training is None
+    assert len(panel._loss.y) == 0
+
+
+def test_the_plain_filter_is_the_residual_one_and_a_delta(laboratory: Any) -> None:
+    filters = laboratory.filters
+    filters.closeness = 0.3
+    assert filters._slider.value == 0.3
+    filters._button.click()
+    filters.wait(LIMIT)
+    assert filters.error == ""
+    delta = np.zeros((6, 6))
+    delta[1, 1] = delta[4, 4] = 1.0
+    np.testing.assert_allclose(filters._pictures["difference"].image, delta, atol=1e-6)
+    np.testing.assert_allclose(filters._pictures["plain"].image[:3, 3:], filters.result.plain[0, 1], atol=1e-6)
+    assert filters._pictures["plain"].boxes[:, :4].tolist() == [[0, 0, 3, 3], [0, 3, 3, 6], [3, 0, 6, 3], [3, 3, 6, 6]]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "error", "said"),
+    [
+        (3, TypeError, "must be a Configuration or a dict of its fields, got int"),
+        ({"colour": 3}, ValueError, "no field 'colour'; its fields are depth, width"),
+        ({"depth": 0}, ValueError, "depth must be at least 1, got 0"),
+        ({"activation": "step"}, ValueError, "activation must be one of sigmoid, tanh, relu, gelu"),
+    ],
+)
+def test_bad_configurations_are_refused(configuration: Any, error: type, said: str, num_models: Any) -> None:
+    before = num_models()
+    with pytest.raises(error, match=said):
+        GradientFlowMeter.laboratory(configuration)
+    assert num_models() == before

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .laboratory import Profile, ResidualFilters
+from .laboratory import Profile, ResidualFilters, Training
 from .result import GradientFlow
 from .verdicts import Verdict
 
@@ -137,6 +137,22 @@ def powers_of_ten(low: float, high: float, most: int = 6) -> tuple[float, ...]:
     return tuple(10.0**exponent for exponent in range(first, last + 1, stride))
 
 
+def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """At most ``most`` multiples of 1, 2 or 5 times a power of ten from ``low`` to ``high``; one if they are equal."""
+    span = high - low
+    if not (math.isfinite(span) and span > 1e-30):
+        return [low]
+    stride = 10.0 ** math.floor(math.log10(span / most))
+    stride *= next(factor for factor in (1, 2, 5, 10, 20) if span / (factor * stride) <= most - 1)
+    first = math.ceil(low / stride - 1e-9)
+    return [stride * i for i in range(first, math.floor(high / stride + 1e-9) + 1)]
+
+
+def index_ticks(count: int) -> list[int]:
+    """Round indices below ``count``."""
+    return sorted({int(tick) for tick in round_ticks(0, max(count - 1, 1)) if tick == int(tick) and tick < count})
+
+
 def verdicts_on(flow: GradientFlow, position: int) -> tuple[Verdict, ...]:
     """The verdicts that concern a position."""
     return tuple(verdict for verdict in flow.verdicts if flow.positions[position] in verdict.positions)
@@ -157,6 +173,25 @@ def profile_limits(profile: Profile) -> tuple[float, float, tuple[float, ...]]:
     tables = [profile.low, profile.high] + ([] if profile.theory is None else [profile.theory])
     low, high = decades(*tables)
     return low, high, powers_of_ten(low, high)
+
+
+def training_limits(training: Training | None) -> tuple[float, float, list[float]]:
+    """What a linear axis from 0 shows of a training's loss/var(y) (the best constant in any case), and its ticks."""
+    curve = training_curve(training)
+    high = 1.1 * max(1.0, curve.high if len(curve.y) else 1.0)
+    return 0.0, high, round_ticks(0.0, high)
+
+
+def training_curve(training: Training | None) -> Curve:
+    """A training's loss/var(y) over its steps; without points if there is none."""
+    if training is None:
+        return linear_curve(torch.zeros(0, dtype=torch.float64))
+    return linear_curve(training.ratio, training.step)
+
+
+def best_constant_curve(steps: int) -> Curve:
+    """What the best constant reaches: 1."""
+    return linear_curve(torch.ones(2, dtype=torch.float64), torch.tensor([0, steps]))
 
 
 def filter_pictures(filters: ResidualFilters) -> dict[str, Float[Tensor, "row column"]]:

@@ -1,0 +1,88 @@
+"""GradientFlowMeter in a real JupyterLab: live while a cell trains, pointed at, clicked."""
+
+import pytest
+
+MAKE = """
+import torch
+from torch import nn
+from dlwidgets import GradientFlowMeter
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(8, 16), nn.Sigmoid(), *[nn.Linear(16, 16), nn.Sigmoid()] * 8, nn.Linear(16, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+meter = GradientFlowMeter(model, optimizer)
+meter
+"""
+TRAIN = """
+with meter:
+    while not {stop}:
+        x = torch.randn(16, 8)
+        loss = nn.functional.mse_loss(model(x), x[:, :1])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        meter.log(loss=loss)
+"""
+STATE = "document.querySelector('.dlw-flow .dlw-flow-words').textContent"
+
+
+def test_it_is_drawn_while_the_cell_still_trains(notebook):
+    opened = notebook([MAKE, TRAIN.format(stop="False")])
+    page = opened.page
+    opened.start_all()  # the second cell never ends by itself
+    page.wait_for_function(f"{STATE}.startsWith('Watching: ') && {STATE}.includes('sampled')")
+    first = page.evaluate(STATE)
+    page.wait_for_function(f"{STATE} !== {first!r}")
+    page.locator(".dlw-flow-verdict").get_by_text("one module at 8 positions").first.wait_for()
+    page.wait_for_function("document.querySelector('.dlw-flow canvas.dlw-raster-picture').width > 100")
+    opened.command("notebook:interrupt-kernel")
+    page.wait_for_function(f"{STATE}.startsWith('Done: ')")
+    opened.wait_for_python("not meter.attached")
+    assert opened.errors == []
+
+
+@pytest.fixture
+def trained(notebook):
+    opened = notebook([MAKE, TRAIN.format(stop="meter._meter.num_steps >= 40")]).run_all()
+    opened.page.wait_for_function(f"{STATE}.startsWith('Done: ')")
+    return opened
+
+
+def test_pointing_says_the_number_and_a_click_goes_back_to_that_step(trained):
+    page = trained.page
+    canvas = page.locator(".dlw-flow canvas.dlw-raster-hover").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    rows, columns = trained.python("list(meter._pictures.heat.image.shape)")
+    assert columns == 6  # steps 0, 1, 3, 7, 15 and 31
+    x, y = (box["x"] + 2.5 / columns * box["width"], box["y"] + 4.5 / rows * box["height"])
+    page.mouse.move(x, y)
+    line = page.locator(".dlw-flow .dlw-readout > span").first
+    line.get_by_text("2 (Linear), call 1, step 3: gradient norm").wait_for()
+    said = float(line.inner_text().rsplit(" ", 1)[1])
+    assert said == pytest.approx(trained.python("float(meter.result.gradient_norm[2, 4])"), rel=1e-3)
+    page.mouse.click(x, y)
+    trained.wait_for_python("(meter.position, meter.step) == (4, 3)")
+    page.locator(".dlw-flow").get_by_text("2 (Linear), call 1 in step 3: gradient norm").wait_for()
+    page.locator(".dlw-flow-verdict").get_by_text("one module at 8 positions").click()
+    trained.wait_for_python("meter._pictures.heat.boxes is not None and len(meter._pictures.heat.boxes) == 8")
+    page.locator(".dlw-flow-verdict.mod-active").wait_for()
+    assert trained.errors == []
+
+
+def test_the_laboratory_answers_its_controls(notebook):
+    cell = """
+from dlwidgets import GradientFlowMeter
+lab = GradientFlowMeter.laboratory({"depth": 4, "width": 16}, {"depth": 4, "width": 16, "activation": "tanh"})
+lab.wait()
+lab
+"""
+    opened = notebook([cell]).run_all()
+    page = opened.page
+    page.get_by_text("(theory 0.144)").wait_for()
+    page.get_by_label("Activation", exact=True).first.select_option("relu")
+    page.get_by_text("(theory 0.408)").wait_for()
+    page.get_by_role("button", name="train both filters").click()
+    opened.wait_for_python("lab.filters.result is not None")
+    page.get_by_text("plain: y = f(x)").wait_for()
+    assert opened.python("(lab.left.error, lab.right.error, lab.filters.error)") == ["", "", ""]
+    assert opened.errors == []
