@@ -27,7 +27,8 @@ from dlwidgets.widgets.dropout_figures import (
 )
 
 NUM_SAMPLES, NUM_INPUTS, NUM_HIDDEN = 200, 4, 10
-FAINT, CLEAR = 0.06, 0.7
+FAINT, CLEAR = 0.1, 0.7
+INPUT_HEIGHTS = np.linspace(0.2, 0.8, NUM_INPUTS)
 
 
 class Masks(Section):
@@ -85,23 +86,15 @@ class Masks(Section):
 
     def _build_network(self) -> None:
         scales = {"x": bqplot.LinearScale(min=-0.2, max=2.2), "y": bqplot.LinearScale(min=-0.06, max=1.06)}
-        inputs, hidden = np.linspace(0.2, 0.8, NUM_INPUTS), np.linspace(0.0, 1.0, NUM_HIDDEN)
-        self._hidden = hidden
-        ends = [(0.0, 1.0, y, z) for z in hidden for y in inputs] + [(1.0, 2.0, z, 0.5) for z in hidden]
-        along = np.array(ends)
-        self._edges = bqplot.Lines(
-            x=along[:, :2],
-            y=along[:, 2:],
-            scales=scales,
-            colors=[GREY],
-            stroke_width=1.5,
-            opacities=[CLEAR] * len(ends),
-        )
+        self._hidden = hidden = np.linspace(0.0, 1.0, NUM_HIDDEN)
+        everything = lines(scales, GREY, width=1.5, opacities=[FAINT])
+        everything.x, everything.y = edges_of(hidden)
+        self._edges = lines(scales, GREY, width=1.5, opacities=[CLEAR])
         around = dots(scales, GREY, size=130)
-        around.x, around.y = np.array([0.0] * NUM_INPUTS + [2.0]), np.array([*inputs, 0.5])
+        around.x, around.y = np.array([0.0] * NUM_INPUTS + [2.0]), np.array([*INPUT_HEIGHTS, 0.5])
         self._kept = dots(scales, SKY, size=220, stroke=BLUE)
         self._dropped = dots(scales, VERMILLION, marker="cross", size=110)
-        self._network = figure([self._edges, around, self._kept, self._dropped], "", "", height=330)
+        self._network = figure([everything, self._edges, around, self._kept, self._dropped], "", "", height=330)
         columns, rows = self._network.axes
         columns.tick_values = np.array([0.0, 1.0, 2.0])
         columns.tick_labels = {"0": "inputs", "1": "hidden units", "2": "output"}
@@ -147,8 +140,7 @@ class Masks(Section):
         if neuron is None:
             return
         mask = to_plot(neuron.masks[self.sample - 1]).astype(bool)
-        shown = np.where(mask, CLEAR, FAINT)
-        self._edges.opacities = [*np.repeat(shown, NUM_INPUTS).tolist(), *shown.tolist()]
+        self._edges.x, self._edges.y = edges_of(self._hidden[mask])
         self._kept.x, self._kept.y = np.ones(mask.sum()), self._hidden[mask]
         self._dropped.x, self._dropped.y = np.ones((~mask).sum()), self._hidden[~mask]
         counts = np.arange(1, NUM_SAMPLES + 1)
@@ -167,3 +159,16 @@ class Masks(Section):
                 else "Each mask is off, their mean is not: the output is linear in the mask."
             )
         )
+
+
+def edges_of(hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One line along all edges of the hidden units at these heights, there and back: one path is drawn faster than
+    fifty."""
+    x, y = [2.0], [0.5]
+    for height in hidden.tolist():
+        for start in INPUT_HEIGHTS.tolist():
+            x += [1.0, 0.0]
+            y += [height, start]
+        x += [1.0, 2.0]
+        y += [height, 0.5]
+    return np.array(x), np.array(y)

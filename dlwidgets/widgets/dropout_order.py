@@ -9,7 +9,6 @@ import traitlets
 
 from dlwidgets.widgets.arrays import to_plot
 from dlwidgets.widgets.dropout_figures import (
-    GREY,
     ORANGE,
     SKY,
     VERMILLION,
@@ -57,12 +56,10 @@ class BeforeOrAfter(Section):
             x_ticks=range(-3, 4),
         )
         apart = {"x": scales["x"], "y": bqplot.LinearScale()}
-        self._zero = lines(apart, GREY, width=1)
-        self._zero.x = np.array([-3.0, 3.0])
         self._stems = lines(apart, VERMILLION, width=2)
         self._tips = dots(apart, VERMILLION, size=45)
         self._difference = figure(
-            [self._zero, self._stems, self._tips], "what a unit receives, x", "before − after", x_ticks=range(-3, 4)
+            [self._stems, self._tips], "what a unit receives, x", "before − after", x_ticks=range(-3, 4)
         )
         kind = ipywidgets.Dropdown(
             options=list(CHOICES.items()),
@@ -120,8 +117,9 @@ class BeforeOrAfter(Section):
         ):
             mark.x, mark.y = x, to_plot(y)
         difference = to_plot(orders.difference)
-        self._stems.x = np.stack([x, x], axis=1)
-        self._stems.y = np.stack([np.zeros_like(difference), difference], axis=1)
+        # One line from tip to tip by way of zero: one path is drawn faster than one for each stem.
+        self._stems.x = np.repeat(x, 3)
+        self._stems.y = np.stack([np.zeros_like(difference), difference, np.zeros_like(difference)], 1).ravel()
         scale = self._tips.scales["y"]
         # bqplot cannot stretch a constant: without differences the scale is set by hand.
         scale.min, scale.max = (-1.0, 1.0) if orders.same else (None, None)

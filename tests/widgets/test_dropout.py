@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from dlwidgets.compute.dropout import expected, find_dropout, monte_carlo
 from dlwidgets.widgets.dropout import TITLES, DropoutSimulator
 from dlwidgets.widgets.dropout_in_a_row import InARow
-from dlwidgets.widgets.dropout_masks import NUM_HIDDEN, NUM_INPUTS, Masks
+from dlwidgets.widgets.dropout_masks import INPUT_HEIGHTS, NUM_HIDDEN, Masks
 from dlwidgets.widgets.dropout_model import MAX_ROWS, YourModel
 from dlwidgets.widgets.dropout_order import CHOICES, BeforeOrAfter
 from dlwidgets.widgets.dropout_scaling import Scaling
@@ -78,11 +79,11 @@ def test_dropped_units_lose_their_node_and_their_edges(made: Any) -> None:
         heights = np.linspace(0, 1, NUM_HIDDEN)
         assert masks._kept.y.tolist() == [y for y, kept in zip(heights, mask, strict=True) if kept]
         assert masks._dropped.y.tolist() == [y for y, kept in zip(heights, mask, strict=True) if not kept]
-        edges = masks._edges.opacities
-        assert len(edges) == NUM_HIDDEN * (NUM_INPUTS + 1) == len(masks._edges.x)
-        for unit, kept in enumerate(mask):
-            own = [*edges[unit * NUM_INPUTS : (unit + 1) * NUM_INPUTS], edges[NUM_HIDDEN * NUM_INPUTS + unit]]
-            assert all((opacity > 0.5) == kept for opacity in own)
+        path = list(zip(masks._edges.x.tolist(), masks._edges.y.tolist(), strict=True))
+        drawn = {frozenset(pair) for pair in pairwise(path)}
+        inputs = [(0.0, y) for y in INPUT_HEIGHTS.tolist()]
+        units = [(1.0, y) for y, kept in zip(heights.tolist(), mask, strict=True) if kept]
+        assert drawn == {frozenset((unit, other)) for unit in units for other in [*inputs, (2.0, 0.5)]}
         assert len(masks._running.x) == sample
         assert f"{mask.count(False)} of {NUM_HIDDEN} units dropped" in masks._words.value
 
@@ -140,7 +141,7 @@ def test_both_orders_are_drawn_with_their_difference(made: Any, name: str) -> No
     section = made(BeforeOrAfter, activation=name)
     homogeneous = name in ("relu", "leaky_relu", "identity")
     np.testing.assert_allclose(section._tips.y, section._before.y - section._after.y, atol=1e-6)
-    np.testing.assert_allclose(section._stems.y[:, 1], section._tips.y)
+    np.testing.assert_allclose(section._stems.y[1::3], section._tips.y)
     assert bool((np.abs(section._tips.y) > 1e-6).any()) != homogeneous
     assert ("no difference, for this mask or any other" in section._words.value) == homogeneous
     assert (section._tips.scales["y"].min is not None) == homogeneous
