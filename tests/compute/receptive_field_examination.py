@@ -74,7 +74,7 @@ class Examination:
         oracle, net = self.oracle, self.net
         given = self.case.output_axes if target is None else None
         sizes = oracle.unit_sizes(target, given)
-        keywords = {"layer": target, "output_axes": given}
+        keywords: dict[str, Any] = {"layer": target, "output_axes": given}
         shape, axes = oracle.shape(target), oracle.output_axes(target, given)
         channels = [shape[axis] for axis in range(1, len(shape)) if axis not in axes]
         fields: dict[tuple[int, ...], Any] = {}

@@ -9,6 +9,7 @@ import torch
 from receptive_field_examination import Examination, units_of
 from receptive_field_oracle import Case, Oracle, first_tensor, randn_inputs
 from receptive_field_zoo import Fn
+from receptive_field_zoo_blocks import BLOCKS
 from receptive_field_zoo_convolutions import CONVOLUTIONS
 from receptive_field_zoo_hostile import HOSTILE
 from receptive_field_zoo_interfaces import INTERFACES
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from dlwidgets.compute.receptive_field import trace
 
-ZOO = [*CONVOLUTIONS, *LAYOUT, *SEQUENCES, *VALUES, *INTERFACES, *HOSTILE]
+ZOO = [*CONVOLUTIONS, *LAYOUT, *SEQUENCES, *VALUES, *INTERFACES, *HOSTILE, *BLOCKS]
 
 
 @pytest.mark.parametrize("case", ZOO, ids=lambda case: case.name)
@@ -32,7 +33,8 @@ def test_engine_agrees_with_the_oracle(case: Case) -> None:
 
 def leaf_calls(case: Case) -> list[tuple[str, int]]:
     """The calls of modules without children that return a tensor, in execution order, heard by hooks."""
-    model, calls = case.model(), []
+    model = case.model()
+    calls: list[tuple[str, int]] = []
 
     def listener(name: str) -> Any:
         def hear(module: nn.Module, arguments: Any, output: Any) -> None:
