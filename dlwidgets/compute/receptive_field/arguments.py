@@ -69,7 +69,10 @@ def checked_example(model: nn.Module, example: Any) -> tuple[Any, ...]:
         parameters = [item for item in model.parameters() if item.is_floating_point()]
         dtype = parameters[0].dtype if parameters else torch.get_default_dtype()
         device = parameters[0].device if parameters else torch.device("cpu")
-        return (torch.zeros(tuple(example), dtype=dtype, device=device),)
+        try:
+            return (torch.zeros(tuple(example), dtype=dtype, device=device),)
+        except (RuntimeError, TypeError) as error:  # more numbers than memory, or than an int64 can count
+            raise ValueError(f"example of shape {tuple(example)} does not fit into memory") from error
     if isinstance(example, tuple):
         first = next((item for item in example if isinstance(item, Tensor)), None)
         if first is None and example:
