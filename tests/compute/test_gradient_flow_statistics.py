@@ -9,7 +9,7 @@ import torch
 from gradient_flow_reference import Reference, reference_watch
 from torch import nn
 
-from dlwidgets.compute.gradient_flow import GradientFlow, watch
+from dlwidgets.compute.gradient_flow import GradientFlow, activations, norms, statistics, watch
 
 COMPARED = [
     "plain",
@@ -96,3 +96,39 @@ def test_tables_agree_with_the_slow_meter(name: str) -> None:
                 else:
                     scale = row["std"].get(key, 0.0) if table == "mean" else 0.0
                     assert values == [pytest.approx(want, rel=precise, abs=1e-7 * scale + 1e-12)], (field, step, key)
+
+
+@pytest.mark.parametrize(
+    "name", ["in_place", "shared", "accumulation", "structured_outputs", "lbfgs", "half_precision"]
+)
+def test_numbers_that_wait_on_another_device_are_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an accelerator: everything is computed in float64 there and fetched once, at the end of the step."""
+    results: list[GradientFlow] = []
+    fetched: list[int] = []
+    finish = statistics.Transfer.finish
+
+    def counted(transfer: statistics.Transfer) -> None:
+        fetched.append(1)
+        finish(transfer)
+
+    for elsewhere in (False, True):
+        if elsewhere:
+            for module in (statistics, norms, activations):
+                monkeypatch.setattr(module, "on_host", lambda device: False, raising=False)
+            monkeypatch.setattr(statistics.Transfer, "finish", counted)
+        meters: list[Any] = []
+
+        def watching(model: nn.Module, optimizer: Any, meters: list[Any] = meters) -> Any:
+            meters.append(watch(model, optimizer, every=1))
+            return meters[0]
+
+        trainings.outcome(trainings.TRAININGS[name], watching)
+        assert meters[0].failure is None
+        results.append(meters[0].result())
+    here, there = results
+    assert here.positions == there.positions
+    assert len(fetched) >= len(there.steps)
+    for field in (*TABLES.values(), "saturated_fraction", "dead_fraction"):
+        torch.testing.assert_close(getattr(here, field), getattr(there, field), rtol=2e-5, atol=1e-6, equal_nan=True)
+    for a, b in zip(here.shared, there.shared, strict=True):
+        torch.testing.assert_close(a.share, b.share, rtol=1e-5, atol=1e-12, equal_nan=True)

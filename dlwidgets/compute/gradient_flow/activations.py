@@ -10,13 +10,13 @@ from torch import Tensor
 
 from .saturation import Saturation
 from .sites import CHANNEL, Site
-from .statistics import BLOCK, SLAB, Moments, RowFacts, Transfer, row_facts
+from .statistics import BLOCK, SLAB, Moments, Transfer, row_facts
 from .statistics import unit_layout as layout_of
 
 #: Most rows in one block.
 ROWS = 64
 #: Outputs with more elements than this are read where they are, in slabs.
-LARGE = BLOCK // 2
+LARGE = BLOCK // 4
 
 
 def tensors_in(output: Any, depth: int = 4) -> list[Tensor]:
@@ -89,7 +89,7 @@ class Activations:
     def add(self, position: int, site: Site, x: Tensor) -> None:
         """Take the output ``x`` (detached) of ``site`` at ``position``: its values may change right afterwards."""
         if x.is_complex():
-            x = torch.view_as_real(x)
+            x = torch.view_as_real(x.resolve_conj())
         size = x.numel()
         if size == 0:
             return
@@ -131,8 +131,7 @@ class Activations:
             count += rule.mark(wide, torch.empty_like(wide)).sum()
 
         def use(host: np.ndarray) -> None:
-            moments.grow(position + 1)
-            moments.saturated[position] += host[0]
+            moments.add(position, 0.0, 0.0, 0.0, 0.0, float(host[0]))
 
         self._transfer.read(count.view(1), use)
 
@@ -148,10 +147,9 @@ class Activations:
         self._scratch.clear()
 
     def _sum_up(self, block: Block) -> None:
-        owners, block.owners = block.owners[:], []
-        rows = block.rows[: len(owners)]
+        owners, block.owners = block.owners, []
         units = not self.lively.issuperset(owners)
-        self._facts(rows, np.array(owners), block.saturation, units)
+        self._facts(block.rows[: len(owners)], owners, block.saturation, units)
 
     def _slabs(self, position: int, x: Tensor, axis: int, rule: Saturation | None) -> None:
         if axis == 1 and x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
@@ -162,23 +160,10 @@ class Activations:
         look = position not in self.lively
         for slab in whole.split(at_a_time):
             wide = slab if slab.dtype in (torch.float32, torch.float64) else slab.float()
-            self._facts(wide.unsqueeze(0), np.array([position]), rule, look)
+            self._facts(wide.unsqueeze(0), [position], rule, look)
 
-    def _facts(self, rows: Tensor, owners: np.ndarray, rule: Saturation | None, units: bool) -> None:
-        moments = self._moments
-        per_unit = rows.shape[1] * rows.shape[3]
-        size = per_unit * rows.shape[2]
-
-        def use(facts: RowFacts) -> None:
-            moments.grow(int(owners.max()) + 1)
-            count = np.full(len(owners), float(size))
-            moments.add(owners, count, facts.mean, facts.squares, facts.zeros, facts.saturated)
-            if facts.unit_zeros is not None:
-                alive = facts.unit_zeros < per_unit
-                for row, position in enumerate(owners):
-                    moments.saw(int(position), alive[row])
-
-        row_facts(rows, self._spare(rows), rule, units, self._transfer, use)
+    def _facts(self, rows: Tensor, owners: list[int], rule: Saturation | None, units: bool) -> None:
+        row_facts(rows, self._spare(rows), owners, rule, units, self._transfer, self._moments)
 
     def _spare(self, rows: Tensor) -> Tensor:
         key = (rows.dtype, rows.device)

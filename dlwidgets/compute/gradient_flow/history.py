@@ -93,15 +93,14 @@ class History:
 
     def _write_positions(self, sample: Sample) -> list[int]:
         moments, width = sample.moments(), len(self._positions)
-        moments.grow(width)
-        count = moments.count
+        count, mean, squares, zeros, saturated = moments.table(width)
         used = count > 0
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.where(used, moments.mean, np.nan)
-            std = np.where(used, np.sqrt(moments.squares / count), np.nan)
-            zeros = np.where(used, moments.zeros / count, np.nan)
+            mean = np.where(used, mean, np.nan)
+            std = np.where(used, np.sqrt(squares / count), np.nan)
+            zeros = np.where(used, zeros / count, np.nan)
             known = used & np.array(self._background.saturates, dtype=bool)
-            saturated = np.where(known, moments.saturated / count, np.nan)
+            saturated = np.where(known, saturated / count, np.nan)
         gradient = np.full(width, np.nan)
         for at, norm in sample.gradient.items():
             gradient[at] = norm
@@ -119,7 +118,7 @@ class History:
         row = (mean, std, zeros, saturated, dead, gradient)
         self._by_position.append(width, dict(zip(_BY_POSITION, row, strict=True)))
         if self._nonfinite is None:
-            self._find_nonfinite(sample, np.flatnonzero(used & ~np.isfinite(moments.mean)))
+            self._find_nonfinite(sample, np.flatnonzero(used & ~np.isfinite(mean)))
         return lively
 
     def _find_nonfinite(self, sample: Sample, activations: np.ndarray) -> None:

@@ -108,6 +108,16 @@ class Passes:
         elif id(module) in self._sites.in_place and args and isinstance(args[0], Tensor) and self._watching(module):
             self._clones[id(module)] = args[0].detach().clone()
 
+    def interested(self, before: Callable[[nn.Module, Any], None]) -> Callable[[nn.Module, Any], None]:
+        """``before``, called only for the few modules that it is about."""
+        model, sites = self._model, self._sites
+
+        def hook(module: nn.Module, args: Any) -> None:
+            if module is model or (sites.in_place and id(module) in sites.in_place):
+                before(module, args)
+
+        return hook
+
     def root_begins(self) -> None:
         """A forward of the whole model begins."""
         if self._depth == 0:
@@ -206,7 +216,7 @@ class Passes:
             if sample.kept:
                 self.activations.add(position, site, x.detach())
         if nodes:
-            if site.parameters or self._shared:
+            if call or self._shared or self._samples == 1:
                 self._track(site, position, nodes)
         elif self._graded and not torch.is_grad_enabled():
             self._ungraded.setdefault(id(site), []).append(position)
@@ -230,7 +240,7 @@ class Passes:
             other = arrival.through_base(x)
             if other is not None:
                 self._handles.append(observe.on_gradient(*other))
-        if x.is_leaf:
+        if x.grad_fn is None:
             assert self.sample is not None
             self.sample.held.append(node)  # it would not outlive this function otherwise
         return node, arrival

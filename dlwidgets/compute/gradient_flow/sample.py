@@ -74,17 +74,16 @@ class Sample:
 
     def parameter_gradients(self, at: list[int]) -> None:
         """Take the norms of the gradients of some parameters, nan where there is none."""
-        found = [i for i in at if self.parameters[i].grad is not None]
         into = self.parameter_gradient
         into[at] = np.nan
-        if found:
-            gradients = [dense(self.parameters[i].grad.detach()) for i in found]
-            keys = [("gradient", id(self.parameters[i])) for i in found]
 
-            def place(norms: Floats) -> None:
-                into[found] = norms
+        def place(key: tuple[str, int], norm: float) -> None:
+            into[key[1]] = norm
 
-            self._norms.of(keys, gradients, self.transfer, place)
+        for i in at:
+            gradient = self.parameters[i].grad
+            if gradient is not None:
+                self._norms.take(("parameter", i), dense(gradient), place, self.transfer)
 
     def look(self) -> None:
         """Finish the norms that wait."""

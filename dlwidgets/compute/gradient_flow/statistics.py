@@ -7,7 +7,6 @@ and these are pooled in float64 by Chan's formula (Chan, Golub and LeVeque, 1983
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from .saturation import Saturation
 
 #: Elements that are looked at together: with as many of scratch space they stay in a cache.
-BLOCK = 1 << 16
+BLOCK = 1 << 17
 #: Elements whose squares are summed in float32 in one go: beyond, the rounding errors show.
 ROW = 1 << 13
 SLAB = 1 << 17
@@ -32,7 +31,7 @@ def exact_norm(x: Tensor) -> float:
         return 0.0
     x = x.detach()
     if x.is_complex():
-        x = torch.view_as_real(x)
+        x = torch.view_as_real(x.resolve_conj())
     low, high = x.aminmax()
     largest = float(torch.maximum(-low, high))
     if largest == 0.0 or not np.isfinite(largest):
@@ -71,6 +70,11 @@ def dense(x: Tensor) -> Tensor:
     return x.to_dense()
 
 
+def on_host(device: torch.device) -> bool:
+    """Whether numbers on ``device`` can be looked at without waiting for another device."""
+    return device.type == "cpu"
+
+
 class Transfer:
     """Carries results to the host: what lies there at once, what lies on other devices in one copy each, at the end."""
 
@@ -79,7 +83,7 @@ class Transfer:
 
     def read(self, numbers: Tensor, use: Callable[[Floats], None]) -> None:
         """Call ``use`` with a vector of ``numbers`` as float64, now or in `finish`."""
-        if numbers.device.type == "cpu":
+        if on_host(numbers.device):
             use(numbers.to(torch.float64).numpy())
         else:
             self._waiting.setdefault(numbers.device, []).append((numbers, use))
@@ -93,63 +97,51 @@ class Transfer:
                 use(part.numpy())
 
 
-def on_host(device: torch.device) -> bool:
-    """Whether numbers on ``device`` can be looked at without waiting for another device."""
-    return device.type == "cpu"
-
-
 def wide(x: Tensor) -> Tensor:
     """``x`` in float64, where a second look at lost squares would be too dear; MPS has no float64, so it moves."""
     return x.to("cpu" if x.device.type == "mps" else x.device, torch.float64)
 
 
-def row_norms(rows: Tensor, transfer: Transfer, use: Callable[[Floats], None]) -> None:
-    """Hand the L2 norm of each row of a matrix to ``use`` in float64, right for every magnitude."""
+def row_norms(rows: Tensor, transfer: Transfer, use: Callable[[list[float]], None]) -> None:
+    """Hand the L2 norm of each row of a matrix to ``use``, right for every magnitude."""
     if not on_host(rows.device):
-        transfer.read(torch.linalg.vector_norm(wide(rows), dim=1), use)
+        transfer.read(torch.linalg.vector_norm(wide(rows), dim=1), lambda host: use(host.tolist()))
         return
-    found = torch.linalg.vector_norm(rows, dim=1).to(torch.float64).numpy()
-    unsafe = np.flatnonzero(~((found > SAFE[0]) & (found < SAFE[1])))
-    if len(unsafe):
-        chosen = rows if len(unsafe) == len(rows) else rows[torch.from_numpy(unsafe)]
-        zero = ((chosen.amax(1) == 0) & (chosen.amin(1) == 0)).tolist() if rows.shape[1] else [True] * len(unsafe)
-        for i, nothing in zip(unsafe, zero, strict=True):
-            found[i] = 0.0 if nothing else exact_norm(rows[i])
+    found = torch.linalg.vector_norm(rows, dim=1).tolist()
+    if not (min(found) > SAFE[0] and max(found) < SAFE[1]):
+        zero = ((rows.amax(1) == 0) & (rows.amin(1) == 0)).tolist() if rows.shape[1] else [True] * len(found)
+        for i, norm in enumerate(found):
+            if not SAFE[0] < norm < SAFE[1]:
+                found[i] = 0.0 if zero[i] else exact_norm(rows[i])
     use(found)
 
 
-@dataclass
 class Moments:
-    """What is known of the activations at each position: five float64 vectors over positions."""
+    """What is known of the activations at each position, pooled over all elements seen.
 
-    count: Floats = field(default_factory=lambda: np.zeros(0))
-    mean: Floats = field(default_factory=lambda: np.zeros(0))
-    squares: Floats = field(default_factory=lambda: np.zeros(0))  # sum of squared deviations from the mean
-    zeros: Floats = field(default_factory=lambda: np.zeros(0))
-    saturated: Floats = field(default_factory=lambda: np.zeros(0))
+    By position: the number of elements, their mean, the sum of their squared deviations from it, how many are zero,
+    how many saturated; and which units were not always zero.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
+        self.rows: dict[int, list[float]] = {}
         self.alive: dict[int, np.ndarray] = {}
 
-    def grow(self, num_positions: int) -> None:
-        """Make room for ``num_positions``."""
-        extra = num_positions - len(self.count)
-        if extra > 0:
-            for name in ("count", "mean", "squares", "zeros", "saturated"):
-                setattr(self, name, np.concatenate([getattr(self, name), np.zeros(extra)]))
-
-    def add(self, at: Floats, count: Floats, mean: Floats, squares: Floats, zeros: Floats, saturated: Floats) -> None:
-        """Pool more elements at the positions ``at``, no position twice."""
-        before = self.count[at]
-        total = before + count
-        safe = np.where(total == 0, 1.0, total)
-        with np.errstate(invalid="ignore", over="ignore"):
-            delta = mean - self.mean[at]
-            self.mean[at] = np.where(before == 0, mean, self.mean[at] + delta * (count / safe))
-            self.squares[at] += squares + np.where(before == 0, 0.0, delta * delta * (before * count / safe))
-        self.count[at] = total
-        self.zeros[at] += zeros
-        self.saturated[at] += saturated
+    def add(self, position: int, count: float, mean: float, squares: float, zeros: float, saturated: float) -> None:
+        """Pool more elements of ``position``."""
+        known = self.rows.get(position)
+        if known is None or known[0] == 0.0:
+            self.rows[position] = [count, mean, squares, zeros, saturated + (known[4] if known else 0.0)]
+        elif count:
+            before, total = known[0], known[0] + count
+            delta = mean - known[1]
+            known[0] = total
+            known[1] += delta * (count / total)
+            known[2] += squares + delta * delta * (before * count / total)
+            known[3] += zeros
+            known[4] += saturated
+        else:
+            known[4] += saturated
 
     def saw(self, position: int, alive: np.ndarray) -> None:
         """The units of ``position`` that were not zero for at least one sample."""
@@ -158,35 +150,32 @@ class Moments:
 
     def merge(self, other: "Moments") -> None:
         """Pool what another one has seen."""
-        self.grow(len(other.count))
-        at = np.flatnonzero(other.count)
-        self.add(at, *(getattr(other, name)[at] for name in ("count", "mean", "squares", "zeros", "saturated")))
+        for position, row in other.rows.items():
+            self.add(position, *row)
         for position, alive in other.alive.items():
             self.saw(position, alive)
 
-
-@dataclass
-class RowFacts:
-    """Of each row of a block: mean, sum of squared deviations, zeros, saturated elements, zeros per unit (or None)."""
-
-    mean: Floats
-    squares: Floats
-    zeros: Floats
-    saturated: Floats
-    unit_zeros: Floats | None
+    def table(self, num_positions: int) -> Floats:
+        """The five numbers, a row each, by position; zero where nothing was seen."""
+        table = np.zeros((5, num_positions))
+        if self.rows:
+            table[:, list(self.rows)] = np.array(list(self.rows.values())).T
+        return table
 
 
 def row_facts(
     block: Tensor,
     scratch: Tensor,
+    owners: list[int],
     saturation: Saturation | None,
     units: bool,
     transfer: Transfer,
-    use: Callable[[RowFacts], None],
+    moments: Moments,
 ) -> None:
-    """Hand facts about ``block`` (row, outer, unit, inner) to ``use``.
+    """Add what there is to know about ``block`` (row, outer, unit, inner) to ``moments``, a row for each of ``owners``.
 
-    ``block`` and ``scratch``, which is overwritten, are contiguous float32 or float64 tensors of one shape.
+    ``block`` and ``scratch``, which is overwritten, are contiguous float32 or float64 tensors of one shape. ``units``:
+    also which units are zero throughout.
     """
     if not on_host(block.device):
         block = wide(block)
@@ -200,8 +189,7 @@ def row_facts(
     facts = [mean.view(-1), spare.sum(1), _norm(spare)]
     torch.eq(flat, 0, out=spare)
     if units:
-        zeros = scratch if inner == 1 else scratch.sum(3)
-        unit_zeros = zeros.view(num_rows, outer, num_units).sum(1)
+        unit_zeros = (scratch if inner == 1 else scratch.sum(3)).view(num_rows, outer, num_units).sum(1)
         facts.append(unit_zeros.sum(1))
     else:
         facts.append(spare.sum(1))
@@ -211,19 +199,21 @@ def row_facts(
     num_facts = len(facts)
     if units:
         facts.append(unit_zeros.view(-1))
+    exact = on_host(block.device)
 
     def unpack(host: Floats) -> None:
-        first = host[: num_rows * num_facts].reshape(num_facts, num_rows)
-        shift = first[1] / size
-        with np.errstate(invalid="ignore", over="ignore"):
-            found_mean = first[0] + shift
-            squares = np.maximum(first[2] ** 2 - shift * shift * size, 0.0)
-        unsafe = ~((first[2] > SAFE[0]) & (first[2] < SAFE[1]))
-        if unsafe.any() and on_host(block.device):
-            _again(flat, np.flatnonzero(unsafe), found_mean, squares)
-        saturated = np.zeros(num_rows) if saturation is None else first[3] if saturation.is_zero else first[4]
-        per_unit = host[num_rows * num_facts :].reshape(num_rows, num_units) if units else None
-        use(RowFacts(found_mean, squares, first[3], saturated, per_unit))
+        table = host[: num_rows * num_facts].reshape(num_facts, num_rows).T.tolist()
+        for row, (position, numbers) in enumerate(zip(owners, table, strict=True)):
+            shift, norm = numbers[1] / size, numbers[2]
+            found, squares = numbers[0] + shift, max(norm * norm - shift * shift * size, 0.0)
+            if exact and not SAFE[0] < norm < SAFE[1]:
+                found, squares = _again(flat[row])
+            saturated = 0.0 if saturation is None else numbers[-1]
+            moments.add(position, float(size), found, squares, numbers[3], saturated)
+        if units:
+            alive = host[num_rows * num_facts :].reshape(num_rows, num_units) < outer * inner
+            for position, row_alive in zip(owners, alive, strict=True):
+                moments.saw(position, row_alive)
 
     transfer.read(torch.cat(facts), unpack)
 
@@ -235,13 +225,11 @@ def _norm(rows: Tensor) -> Tensor:
     return torch.linalg.vector_norm(torch.linalg.vector_norm(short, dim=1).view(len(rows), -1), dim=1)
 
 
-def _again(flat: Tensor, rows: Floats, mean: Floats, squares: Floats) -> None:
-    """Compute mean and squared deviations of some rows again, in float64."""
-    for row in rows:
-        exact = flat[row].to(torch.float64)
-        center = exact.mean()
-        mean[row] = float(center)
-        squares[row] = exact_norm(exact - center) ** 2
+def _again(row: Tensor) -> tuple[float, float]:
+    """Mean and sum of squared deviations once more, in float64."""
+    exact = row.to(torch.float64)
+    center = exact.mean()
+    return float(center), exact_norm(exact - center) ** 2
 
 
 def unit_layout(shape: torch.Size, axis: int) -> tuple[int, int, int]:

@@ -149,7 +149,7 @@ class Steps:
             self._detach()
             self._eagerly.start()
             self._handles = [
-                observe.before_forward(self._guard(self._passes.before)),
+                observe.before_forward(self._passes.interested(self._guard(self._passes.before))),
                 observe.after_forward(self._guard(self._passes.after)),
                 observe.before_step(self._guard(self._stepping)),
                 observe.after_step(self._guard(self._stepped)),

@@ -41,7 +41,7 @@ class Weights:
     def __init__(self) -> None:
         self.complete = True  # False while some parameters of lazy modules have no values yet
         self._batches: list[Batch] = []
-        self._key: list[tuple[int, torch.dtype, torch.device]] = []
+        self._key: list[tuple[object, ...]] = []
 
     def before(self, parameters: list[Any], transfer: Transfer, norm: Floats) -> None:
         """Copy ``parameters`` and fill ``norm`` (one entry each) with their L2 norms; nan where there are no values
@@ -88,7 +88,9 @@ class Weights:
         self._batches, self._key = [], []
 
     def _prepare(self, parameters: list[Any]) -> None:
-        key = [(id(p), p.dtype, p.device) if materialised(p) else (id(p), torch.bool, p.device) for p in parameters]
+        key: list[tuple[object, ...]] = [
+            (id(p), p.dtype, p.device, p.shape if materialised(p) else None) for p in parameters
+        ]
         if key == self._key and self._batches:
             return
         self._key, self._batches = key, []
@@ -118,7 +120,7 @@ class Weights:
         at, numel = np.array(batch.at), rows.shape[1]
         if numel <= ROW:
 
-            def place(found: Floats) -> None:
+            def place(found: list[float]) -> None:
                 into[at] = found
 
             row_norms(rows, transfer, place)
@@ -126,8 +128,8 @@ class Weights:
         whole = numel // ROW * ROW
         pieces = [rows[:, :whole].reshape(-1, ROW)] + ([rows[:, whole:]] if whole < numel else [])
 
-        def combine(found: Floats) -> None:
-            parts = found.reshape(len(at), -1)
+        def combine(found: list[float]) -> None:
+            parts = np.array(found).reshape(len(at), -1)
             largest = parts.max(1, keepdims=True)
             scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
             root = np.sqrt(((parts / scale) ** 2).sum(1)) * scale[:, 0]
