@@ -1,6 +1,8 @@
 """What the viewer looks at, by itself: examples, growth, selections, activations and stacks built by hand."""
 
 import itertools
+import random
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -184,6 +186,59 @@ def test_activations_are_those_of_the_model_and_nothing_is_drawn() -> None:
     assert set(found) == {("conv", 0), ("conv", 1), ("drop", 0), ("", 0), None}
     assert set(one) == {("conv", 0)}
     assert torch.allclose(one["conv", 0], first)
+
+
+class Drawing(nn.Module):
+    """Draws from every global generator, and lets others draw meanwhile."""
+
+    def __init__(self, *draws: Any, meanwhile: Any = None) -> None:
+        super().__init__()
+        self.draws, self.meanwhile = draws, meanwhile
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.meanwhile is not None:
+            thread = threading.Thread(target=self.meanwhile)
+            thread.start()
+            thread.join()
+        for draw in self.draws:
+            draw()
+        return x + 1
+
+
+def states() -> Any:
+    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: torch.rand(3),
+        lambda: nn.functional.dropout(torch.ones(3), 0.5),
+        lambda: torch.ones(3).bernoulli_(),
+        lambda: random.random(),
+        lambda: random.shuffle([1, 2, 3]),
+        lambda: np.random.rand(2),  # noqa: NPY002
+        lambda: np.random.permutation(3),  # noqa: NPY002
+    ],
+)
+def test_what_a_forward_draws_is_taken_back(draw: Any) -> None:
+    before = states()
+    activations(Drawing(draw), (torch.zeros(1, 3, 4, 4),), lambda num_dims: tuple(range(2, num_dims)))
+    assert states() == before
+
+
+def test_what_a_cell_draws_meanwhile_stays() -> None:
+    def cell() -> None:
+        torch.manual_seed(123)
+        random.seed(123)
+        np.random.seed(123)  # noqa: NPY002
+
+    cell()
+    wanted = states()
+    torch.rand(1), random.random(), np.random.rand()  # noqa: NPY002
+    x = torch.zeros(1, 3, 4, 4)
+    activations(Drawing(meanwhile=cell), (x,), lambda num_dims: tuple(range(2, num_dims)))
+    assert states() == wanted
 
 
 def test_a_picture_is_one_plane_of_an_activation() -> None:
