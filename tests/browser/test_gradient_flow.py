@@ -22,7 +22,7 @@ with meter:
         optimizer.step()
         meter.log(loss=loss)
 """
-STATE = "document.querySelector('.dlw-flow .dlw-flow-words').textContent"
+STATE = "(document.querySelector('.dlw-flow .dlw-flow-words')?.textContent ?? '')"
 
 
 def test_it_is_drawn_while_the_cell_still_trains(notebook):
@@ -78,11 +78,12 @@ lab
 """
     opened = notebook([cell]).run_all()
     page = opened.page
-    page.get_by_text("(theory 0.144)").wait_for()
+    words = page.locator(".dlw-flow-words")
+    words.get_by_text("(theory 0.144)").wait_for()
     page.get_by_label("Activation", exact=True).first.select_option("relu")
-    page.get_by_text("(theory 0.408)").wait_for()
+    words.get_by_text("(theory 0.408)").wait_for()
     page.get_by_role("button", name="train both filters").click()
     opened.wait_for_python("lab.filters.result is not None")
-    page.get_by_text("plain: y = f(x)").wait_for()
+    page.locator("text.mainheading").get_by_text("plain: y = f(x)").wait_for()
     assert opened.python("(lab.left.error, lab.right.error, lab.filters.error)") == ["", "", ""]
     assert opened.errors == []
