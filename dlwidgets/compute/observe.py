@@ -236,8 +236,7 @@ def _same_bits(tensor: torch.Tensor, content: torch.Tensor, version: int) -> boo
 
 @contextmanager
 def attributes_kept(model: nn.Module) -> Iterator[None]:
-    """Afterwards every module's attributes and the global random states are as before; contents of tensors are not
-    looked at.
+    """Afterwards every module's attributes are as before; contents of tensors are not looked at.
 
     The light sibling of `undisturbed`, for code that never writes into a tensor of the model.
     """
@@ -250,7 +249,6 @@ def attributes_kept(model: nn.Module) -> Iterator[None]:
         if isinstance(value, dict)
     ]
     lists = [(value, value.copy()) for _, saved in parts for value in saved.values() if isinstance(value, list)]
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one is meant)
     try:
         yield
     finally:
@@ -263,9 +261,6 @@ def attributes_kept(model: nn.Module) -> Iterator[None]:
         for attributes, saved in parts:
             attributes.clear()
             attributes.update(saved)
-        torch.set_rng_state(states[0])
-        random.setstate(states[1])
-        np.random.set_state(states[2])  # noqa: NPY002
 
 
 @contextmanager

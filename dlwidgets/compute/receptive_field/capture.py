@@ -20,84 +20,10 @@ from .constants import known_of
 from .graph import Node, Value
 from .operations import Operation, operation
 from .shapes import quick_layouts
+from .traced import Leak, Root, Traced, covers_memory, device_of, keywords_on_meta, memory, on_meta, picks_by_number
 
 LARGEST_COPY = 2**24
 """Constants of the model with more numbers than this are referred to, not copied."""
-
-
-class Leak(Exception):
-    """A run without numbers needs one: a branch or a shape that depends on data."""
-
-
-class Root:
-    """The memory behind some tensors: what it holds now, and how often it was written to."""
-
-    __slots__ = ("content", "shape", "strides", "version")
-
-    def __init__(self, content: Value | Tensor, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
-        self.content, self.shape, self.strides, self.version = content, shape, strides, 0
-
-
-class Traced(Tensor):
-    """A tensor of the recorded run; ``carried`` holds its numbers where the run has them."""
-
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
-    root: Root
-    value: Value | Tensor
-    version: int
-    carried: Tensor | None
-    recorder: Recorder
-    meta: Tensor | None
-
-    @staticmethod
-    def __new__(
-        cls: Any, layout: tuple[Any, Any, int, torch.dtype], device: Any, recorder: Any, root: Any, value: Any
-    ) -> Any:
-        shape, strides, offset, dtype = layout
-        made = Tensor._make_wrapper_subclass(
-            cls, shape, strides=strides, storage_offset=offset, dtype=dtype, device=device, requires_grad=False
-        )
-        made.recorder, made.root, made.value, made.version = recorder, root, value, root.version
-        made.carried = made.meta = None
-        return made
-
-    def __init__(self, *_: Any) -> None:
-        super().__init__()
-
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls,
-        func: Any,
-        types: Any,
-        args: Any = (),
-        kwargs: Any = None,
-    ) -> Any:
-        raise RuntimeError(f"{func} was called on a tensor of a recorded run after the run")
-
-    def numbers(self, why: str) -> Tensor:
-        """The numbers themselves, handed to code that no graph records."""
-        if self.carried is None:
-            raise Leak(why)
-        self.recorder.note_leak(why)
-        return self.carried.detach().clone()
-
-    def numpy(self, *args: Any, **kwargs: Any) -> Any:
-        return self.numbers("numpy").numpy(*args, **kwargs)
-
-    def tolist(self) -> Any:
-        return self.numbers("tolist").tolist()
-
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.numbers("numpy").__array__(*args, **kwargs)
-
-    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
-        return f"Traced({tuple(self.shape)})"
-
-    def __format__(self, spec: str) -> str:
-        return format(self.numbers("format"), spec)
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        return self.clone()
 
 
 class DataSetter(TorchFunctionMode):
@@ -120,13 +46,15 @@ SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
 class Recorder(TorchDispatchMode):
     """Records the ops that run inside it. ``real``: carry numbers along, for runs that cannot do without."""
 
-    def __init__(self, parameters: list[Tensor], real: bool) -> None:
+    def __init__(self, parameters: list[Tensor], buffers: list[Tensor], real: bool) -> None:
         super().__init__()
         self.real = real
         self.nodes: list[Node] = []
         self.broken: tuple[int, str] | None = None
+        self.drew = False
         self._roots: dict[int, Root] = {}
         self._own: dict[int, Any] = {}
+        self._owners: dict[int, Tensor] = {memory(buffer): buffer for buffer in buffers}
         self._copies: dict[int, Tensor] = {}
         self._held_copies: dict[Any, Tensor] = {}
         self._keep: list[Any] = []
@@ -160,7 +88,7 @@ class Recorder(TorchDispatchMode):
             if tensor.version != tensor.root.version:
                 tensor.value, tensor.version = self._read(tensor.root, tensor), tensor.root.version
             return tensor.value
-        root = self._roots.get(_memory(tensor))
+        root = self._roots.get(memory(tensor))
         return tensor if root is None else self._read(root, tensor)
 
     def replace_data(self, tensor: Tensor, new: Tensor) -> Tensor:
@@ -178,6 +106,8 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         op = operation(func)
         free = False
+        # Without numbers a draw moves no generator.
+        self.drew = self.drew or (op.random and self.real)
 
         def resolve(item: Any) -> Any:
             nonlocal free
@@ -191,7 +121,7 @@ class Recorder(TorchDispatchMode):
 
         resolved = tuple(resolve(item) for item in args)
         keywords = {key: resolve(item) for key, item in kwargs.items()} if kwargs else kwargs
-        if op.reads_data and free and not (op.name in ("index", "_unsafe_index") and _picks_by_number(resolved[1])):
+        if op.reads_data and free and not (op.name in ("index", "_unsafe_index") and picks_by_number(resolved[1])):
             return self._data(op, func, args, kwargs, resolved, keywords)
         if op.fills and not op.random:
             return self._constant(op, func, tree_map(self._plain, args), kwargs, args)
@@ -209,7 +139,7 @@ class Recorder(TorchDispatchMode):
         """Run for real what depends on constants alone."""
         if op.writes and originals:
             target = originals[op.writes[0]] if op.writes[0] < len(originals) else None
-            if isinstance(target, Tensor) and (isinstance(target, Traced) or _memory(target) not in self._own):
+            if isinstance(target, Tensor) and (isinstance(target, Traced) or memory(target) not in self._own):
                 fresh = [item.clone() if index in op.writes else item for index, item in enumerate(args)]
                 func(*fresh, **kwargs)
                 for index in op.writes:
@@ -218,7 +148,7 @@ class Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         for item in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(item, Tensor) and not op.views:
-                self._own[_memory(item)] = item
+                self._own[memory(item)] = self._owners[memory(item)] = item
         return originals[op.writes[0]] if op.writes and isinstance(result, Tensor) and originals else result
 
     def _data(self, op: Operation, func: Any, args: Any, kwargs: Any, resolved: Any, keywords: Any) -> Any:
@@ -238,7 +168,7 @@ class Recorder(TorchDispatchMode):
             layouts = quick_layouts(op, args, kwargs)
             if layouts is not None:
                 node = self._node(op.name, func, resolved, keywords)
-                device = _device(args)
+                device = device_of(args)
                 made = [self._wrap(self._output(node, item[0], item[3]), item, device) for item in layouts]
                 return made[0] if len(made) == 1 else tuple(made)
         real = None
@@ -250,7 +180,7 @@ class Recorder(TorchDispatchMode):
                     item.clone() if index in (3, 4) and item is not None else item for index, item in enumerate(given)
                 ]
             real = func(*given, **tree_map(self._real, kwargs))
-        result = real if self.real else func(*tree_map(_meta, args), **_meta_keywords(kwargs))
+        result = real if self.real else func(*tree_map(on_meta, args), **keywords_on_meta(kwargs))
         if op.name == "as_strided":
             return self._restrided(args[0], result, real)
         return self._outputs(op, func, args, resolved, keywords, result, real)
@@ -277,7 +207,7 @@ class Recorder(TorchDispatchMode):
                 raise Leak(f"{op.name} (a result that is not strided)")
             value = self._output(node, tuple(item.shape), item.dtype)
             layout = tuple(item.shape), item.stride(), item.storage_offset() if root else 0, item.dtype
-            made = self._wrap(value, layout, _device(args) if not self.real else item.device, root)
+            made = self._wrap(value, layout, device_of(args) if not self.real else item.device, root)
             if real is not None:
                 made.carried = item
             return made
@@ -343,11 +273,11 @@ class Recorder(TorchDispatchMode):
         if not isinstance(item, Tensor):
             return item
         self._keep.append(item)
-        if self._own.pop(_memory(item), None) is not None or item.numel() > LARGEST_COPY:
+        if self._own.pop(memory(item), None) is not None or item.numel() > LARGEST_COPY:
             # Made in this run, and from now on written to in a root only.
             return item
         layout = (item.stride(), item.storage_offset()) if item.layout == torch.strided else None
-        key = _memory(item), item.shape, layout
+        key = memory(item), item.shape, layout
         if key not in self._held_copies:
             self._held_copies[key] = item.detach().clone()
         return self._held_copies[key]
@@ -364,10 +294,11 @@ class Recorder(TorchDispatchMode):
     def _root_of(self, tensor: Tensor, content: Value | None = None) -> Root:
         if isinstance(tensor, Traced):
             return tensor.root
-        key = _memory(tensor)
+        key = memory(tensor)
         root = self._roots.get(key)
         if root is None:
-            held = tensor.detach()
+            # In the layout of who owns the memory: that of a slice would lose its axes.
+            held = self._owners.get(key, tensor).detach()
             if not covers_memory(held):
                 held = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
             root = self._roots[key] = Root(content or held.clone(), tuple(held.shape), held.stride())
@@ -407,13 +338,13 @@ class Recorder(TorchDispatchMode):
         if isinstance(tensor, Traced):
             assert tensor.carried is not None
             return tensor.carried
-        key = _memory(tensor)
+        key = memory(tensor)
         if key not in self._copies:
             before = self._roots.get(key)
-            memory = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage()).clone()
+            numbers = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage()).clone()
             if before is not None and isinstance(before.content, Tensor):
-                memory.as_strided(before.shape, before.strides).copy_(before.content)
-            self._copies[key] = memory
+                numbers.as_strided(before.shape, before.strides).copy_(before.content)
+            self._copies[key] = numbers
             self._keep.append(tensor)
         return self._copies[key].as_strided(tuple(tensor.shape), tensor.stride(), tensor.storage_offset())
 
@@ -421,60 +352,8 @@ class Recorder(TorchDispatchMode):
         if isinstance(item, Traced):
             return item.carried
         if isinstance(item, Tensor):
-            if _memory(item) in self._copies:
+            if memory(item) in self._copies:
                 return self._writable(item)
             found = self.current(item)
             return found if isinstance(found, Tensor) else item
         return item
-
-
-def _picks_by_number(indices: Any) -> bool:
-    """Whether free indices are numbers of positions: a mask of bools decides about shapes."""
-    return all(not isinstance(item, Value) or item.dtype not in (torch.bool, torch.uint8) for item in indices)
-
-
-def covers_memory(tensor: Tensor) -> bool:
-    """Whether a tensor is the whole of its memory, each element once."""
-    expected = 1
-    for size, stride in sorted(zip(tensor.shape, tensor.stride(), strict=True), key=lambda pair: (pair[1], pair[0])):
-        if size != 1:
-            if stride != expected:
-                return False
-            expected *= size
-    return tensor.storage_offset() == 0 and tensor.untyped_storage().nbytes() == expected * tensor.element_size()
-
-
-def _memory(tensor: Tensor) -> int:
-    """A name for the memory behind a real tensor."""
-    try:
-        return tensor.untyped_storage()._cdata
-    except (NotImplementedError, RuntimeError):
-        return id(tensor)
-
-
-def _device(args: Any) -> torch.device:
-    for item in args:
-        if isinstance(item, Tensor):
-            return item.device
-        if isinstance(item, (list, tuple)) and item and isinstance(item[0], Tensor):
-            return item[0].device
-    return torch.device("cpu")
-
-
-def _meta(item: Any) -> Any:
-    if isinstance(item, Tensor):
-        if isinstance(item, Traced) and item.meta is not None:
-            return item.meta
-        made = torch.empty_strided(tuple(item.shape), item.stride(), dtype=item.dtype, device="meta")
-        if item.storage_offset():
-            reach = item.storage_offset() + sum(
-                (n - 1) * max(s, 0) for n, s in zip(item.shape, item.stride(), strict=True)
-            )
-            made = torch.empty(reach + 1, dtype=item.dtype, device="meta")
-            made = made.as_strided(tuple(item.shape), item.stride(), item.storage_offset())
-        return made
-    return torch.device("meta") if isinstance(item, torch.device) else item
-
-
-def _meta_keywords(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {key: torch.device("meta") if key == "device" and item else _meta(item) for key, item in kwargs.items()}

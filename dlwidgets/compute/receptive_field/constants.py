@@ -311,3 +311,13 @@ def _and(node: Node, value: Value) -> Known | None:
     for zero in zeros:
         mask = zero.expand(value.shape) if mask is None else mask | zero
     return _or(both, mask, 0, value.dtype)
+
+
+@certain("view_as_real")
+def _parts(node: Node, value: Value) -> Known | None:
+    """What was certain of two parts before they were put together still is."""
+    x = node.args[0]
+    if x.node is not None and x.node.name == "view_as_complex":
+        known: Known | None = x.node.args[0].known
+        return known
+    return None if x.known is None else _copies(node, value)

@@ -68,8 +68,10 @@ def view_as_complex(node: Node, number: int) -> Found:
 
 @rule("view_as_real")
 def view_as_real(node: Node, number: int) -> Found:
-    """Both parts of a complex number, each counted as reading all of it."""
+    """Both parts of a complex number, each counted as reading all of it; but parts just put together stay apart."""
     x = node.args[0]
+    if x.node is not None and x.node.name == "view_as_complex":
+        return [(x.node.args[0], Same(node.outputs[number].shape, node.outputs[number].shape))]
     return [(x, Separable(node.outputs[number].shape, shape_of(x), [(a, None) for a in range(len(shape_of(x)))]))]
 
 

@@ -156,7 +156,22 @@ def random_states() -> tuple[Any, ...]:
 
 
 def _record(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> Run:
-    recorder = Recorder(list(model.parameters()), real)
+    """A recorded run. If it moved the random numbers of Python or numpy, they are put back and nothing is known."""
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one is meant)
+    run, moved = _record_once(model, arguments, real)
+    # Once may have been another thread: they are not put back for nothing, as that would undo a seed of the user's.
+    if moved and (again := _record_once(model, arguments, real))[1]:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        run = again[0]
+        # Which way the code went may depend on draws that no graph shows.
+        run.broken = 0, "random numbers of Python or numpy"
+    return run
+
+
+def _record_once(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> tuple[Run, bool]:
+    """A recorded run, and whether the random numbers of Python or numpy moved meanwhile."""
+    recorder = Recorder(list(model.parameters()), list(model.buffers()), real)
     entered: list[Traced] = []
 
     def enter(item: Any) -> Any:
@@ -178,17 +193,19 @@ def _record(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> Run:
         return Value(tuple(found.shape), found.dtype, None, 0, time)
 
     calls = Calls(model, value_of)
-    before = random_states()
+    before, torch_state = random_states(), torch.get_rng_state()
     with quiet(model, arguments), calls.watching(model), DataSetter(recorder), recorder:
-        output = model(*given)
+        try:
+            output = model(*given)
+        finally:
+            if recorder.drew:
+                torch.set_rng_state(torch_state)
         after = random_states()
-    if before != after:
-        # Which way the code went may depend on draws that no graph shows.
-        recorder.broken = 0, "random numbers of Python or numpy"
     tensor = first_tensor(output)
     if tensor is None:
         raise TypeError(f"the model returned {type(output).__name__} without a tensor in it")
-    return Run(value, value.shape, value_of(tensor), recorder.nodes, calls.calls, recorder.broken)
+    run = Run(value, value.shape, value_of(tensor), recorder.nodes, calls.calls, recorder.broken)
+    return run, before != after
 
 
 def _shapes_only(model: nn.Module, arguments: tuple[Any, ...], why: Exception) -> Run:
@@ -205,7 +222,7 @@ def _shapes_only(model: nn.Module, arguments: tuple[Any, ...], why: Exception) -
         return Value(tuple(tensor.shape), tensor.dtype, None, 0, 1)
 
     calls = Calls(copy, value_of)
-    with quiet(copy, given), calls.watching(copy):
+    with torch.random.fork_rng(devices=[]), quiet(copy, given), calls.watching(copy):
         output = copy(*given)
     tensor = first_tensor(output)
     if tensor is None:

@@ -46,7 +46,12 @@ class Walk:
                 # An unforeseen form of an op: a superset, never an error for who only asks.
                 pairs = everywhere(node, number, node.name)
             found = [pair for pair in pairs if isinstance(pair[0], Value) and pair[0].depends]
-            node.links[number] = [Step(value, link, link.bound, frozenset(whole_axes(link))) for value, link in found]
+            # A convolution reads all channels: that is no reason to call it global.
+            local = node.name == "convolution"
+            node.links[number] = [
+                Step(value, link, link.bound, frozenset() if local else frozenset(whole_axes(link)))
+                for value, link in found
+            ]
         steps: list[Step] = node.links[number]
         return steps
 
