@@ -57,12 +57,12 @@ def describe_growth(inspection: "Inspection") -> str:
     if growth.most is None:
         return "No layer looks beyond one position."
     name = f"layer {visible(names[growth.most])} ({visible(inspection.net.layers[growth.most].kind)})"
-    if not growth.known[growth.most]:
+    whole = growth.exceeds & ~growth.known
+    if whole[growth.most]:
         return f"L{name[1:]} is global: it sees the whole input."
     before = growth.size[growth.most] - growth.step
     grew = f"The field grows most at {name}: from {number(before)} to {number(growth.size[growth.most])}."
-    unknown = [index for index in range(len(names)) if not growth.known[index]]
-    return f"{grew} Layer {visible(names[unknown[0]])} is global." if unknown else grew
+    return f"{grew} Layer {visible(names[int(whole.argmax())])} is global." if whole.any() else grew
 
 
 def describe_effective(effective: "EffectiveField", field: "Field | None") -> str:

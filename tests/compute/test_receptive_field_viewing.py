@@ -83,8 +83,12 @@ def layers(*sizes: Any, jumps: Any = None) -> list[Any]:
     return [SimpleNamespace(size=size, jump=jump) for size, jump in zip(sizes, jumps, strict=True)]
 
 
+def not_asked(index: int) -> Any:
+    raise AssertionError(f"layer {index} has a size: there is nothing to measure")
+
+
 def test_growth_names_the_largest_step_and_what_exceeds_the_input() -> None:
-    found = growth(layers((3, 3), (12, 9), (16, 40), jumps=[(1, 1), (2, 4), (8, 8)]), (32, 32))
+    found = growth(layers((3, 3), (12, 9), (16, 40), jumps=[(1, 1), (2, 4), (8, 8)]), (32, 32), not_asked)
     assert found.size.tolist() == [3, 12, 40]
     assert found.jump.tolist() == [1, 4, 8]
     assert found.exceeds.tolist() == [False, False, True]
@@ -93,22 +97,23 @@ def test_growth_names_the_largest_step_and_what_exceeds_the_input() -> None:
 
 
 def test_a_branch_grows_from_what_ran_before_it() -> None:
-    found = growth(layers((9, 9), (3, 3), (11, 11)), (32, 32))
+    found = growth(layers((9, 9), (3, 3), (11, 11)), (32, 32), not_asked)
     assert (found.most, found.step) == (0, 8)
 
 
-def test_a_layer_without_a_size_counts_as_the_whole_input() -> None:
-    found = growth(layers((3, 3), (None, None), jumps=[(1, 1), (None, None)]), (20, 30))
-    assert found.size.tolist() == [3, 30]
+@pytest.mark.parametrize(("extents", "whole"), [((20, 30), True), ((20, 29), False)])
+def test_a_layer_without_a_size_is_measured(extents: Any, whole: bool) -> None:
+    found = growth(layers((3, 3), (None, None), jumps=[(1, 1), (None, None)]), (20, 30), lambda _: extents)
+    assert found.size.tolist() == [3, max(extents)]
     assert found.known.tolist() == [True, False]
-    assert found.exceeds.tolist() == [False, True]
+    assert found.exceeds.tolist() == [False, whole]
     assert np.isnan(found.jump[1])
     assert found.most == 1
 
 
 @pytest.mark.parametrize("sizes", [(), ((1, 1), (1, 1))])
 def test_nothing_that_grows(sizes: Any) -> None:
-    found = growth(layers(*sizes), (8, 8))
+    found = growth(layers(*sizes), (8, 8), not_asked)
     assert found.most is None
     assert found.step == 0
 
@@ -346,3 +351,11 @@ def test_a_stack_follows_the_rule_and_moves_no_generator() -> None:
         size += (row.kernel_size - 1) * row.dilation * jump
         jump *= row.stride
         assert (layer.size, layer.jump) == ((size, size), (jump, jump))
+
+
+def test_a_layer_that_moves_pixels_about_is_not_called_global() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.PixelShuffle(2), nn.AdaptiveAvgPool2d(1))
+    inspection, _ = inspect(network, read_example(network, (1, 3, 12, 12)), layer=None)
+    assert inspection.growth.known.tolist() == [True, False, False]
+    assert inspection.growth.size.tolist() == [3, 3, 12]
+    assert inspection.growth.exceeds.tolist() == [False, False, True]

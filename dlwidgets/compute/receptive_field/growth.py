@@ -1,6 +1,6 @@
 """How the field grows from layer to layer: what the strip below the pictures shows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,10 +22,10 @@ class Growth:
     """One entry a layer, in execution order, each the largest over the input's axes of positions.
 
     Attributes:
-        size: the unclipped field size in input positions; where no such number exists, the input's own size.
+        size: the unclipped field size in input positions; where no such number exists, that of the middle unit's box.
         jump: input positions between neighbouring units; nan where no such number exists.
-        known: whether ``size`` is a size, and not put in for want of one.
-        exceeds: whether the field is larger than the input on some axis, or has no size.
+        known: whether ``size`` is the size of every unit's field, and not one unit's measured for want of such a number.
+        exceeds: whether the field is larger than the input on some axis, or is the whole input.
         most: index of the layer at which the size grew most over everything before it; None if it never grew.
         step: by how many positions it grew there; 0.0 if ``most`` is None.
     """
@@ -38,21 +38,26 @@ class Growth:
     step: float
 
 
-def growth(layers: Sequence[Sized], input_sizes: tuple[int, ...]) -> Growth:
+def growth(layers: Sequence[Sized], input_sizes: tuple[int, ...], measure: Callable[[int], tuple[int, ...]]) -> Growth:
     """Summarise ``layers`` for an input of ``input_sizes`` positions along each axis.
 
+    ``measure(index)`` tells how far the box of the layer's middle unit extends on each axis; it is asked only where the
+    layer has no size that holds for every unit, which alone does not make it global (pixel shuffling, rolling).
     With branches, "everything before" is the largest field of the layers executed earlier.
     """
-    largest_input = max(input_sizes, default=1)
-    size = np.full(len(layers), float(largest_input))
+    size = np.ones(len(layers))
     jump = np.full(len(layers), np.nan)
     known = np.zeros(len(layers), dtype=bool)
-    exceeds = np.ones(len(layers), dtype=bool)
+    exceeds = np.zeros(len(layers), dtype=bool)
     for index, layer in enumerate(layers):
         sizes = _numbers(layer.size)
         if sizes is not None and len(sizes):
             size[index], known[index] = max(sizes), True
             exceeds[index] = any(have > room for have, room in zip(sizes, input_sizes, strict=False))
+        else:
+            measured = measure(index)
+            size[index] = max(measured, default=1)
+            exceeds[index] = measured == input_sizes
         jumps = _numbers(layer.jump)
         if jumps is not None and len(jumps):
             jump[index] = max(jumps)

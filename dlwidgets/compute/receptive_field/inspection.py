@@ -149,9 +149,16 @@ def inspect(
         pixel = check("pixel", pixel, net, layer, output_axes)
     else:
         layer, unit, channel, pixel = existing(net, layer, unit, channel, pixel, output_axes)
-    grown = growth(net.layers, input_sizes)
+    grown = growth(net.layers, input_sizes, lambda index: _middle_extents(net, index))
     inspection = Inspection(net, model, example, output_axes, layer, pixel, names, grown, {})
     return inspection, look(inspection, layer=layer, unit=unit, channel=channel, context=context)
+
+
+def _middle_extents(net: Trace, layer: int) -> tuple[int, ...]:
+    """How many positions the middle unit's box covers on each input axis, 0 where it sees nothing."""
+    unit = tuple(size // 2 for size in net.target(layer, None, None).sizes)
+    box = net.field(unit, layer=layer).box
+    return tuple(0 for _ in net.input_sizes) if box is None else tuple(stop - start for start, stop in box)
 
 
 def look(
