@@ -301,6 +301,18 @@ fn(
 )
 
 
+fn(
+    "write: diagonal, then a gate, beside the input",
+    lambda x: torch.cat([(y := _raised_diagonal(x.clone())) * y.mean((2, 3), keepdim=True), x], 1),
+    (1, 1, 6, 5),
+)
+
+
+def _raised_diagonal(y: Tensor) -> Tensor:
+    y.diagonal(0, 2, 3).add_(y[:, :, 0, 0, None])
+    return y
+
+
 def _write_data(y: Tensor) -> Tensor:
     y.data[:, :, 1:3] = 7.0
     return y * 2
