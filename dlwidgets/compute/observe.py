@@ -47,7 +47,7 @@ def mode(model: nn.Module, training: bool) -> Iterator[None]:
 def forwards(
     before: Callable[[nn.Module, Any], None] | None = None, after: Callable[[nn.Module, Any, Any], None] | None = None
 ) -> Iterator[None]:
-    """Inside the block ``before(module, args)`` and ``after(module, args, output)`` run around every module's forward."""
+    """Inside it ``before(module, args)`` and ``after(module, args, output)`` run around every module's forward."""
     handles: list[Handle] = []
     try:
         if before is not None:
@@ -123,7 +123,7 @@ def isolated() -> Iterator[None]:
 
 
 def opaque(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """``hook`` such that ``torch.compile`` does not look into it, for hooks that may be called by compiled functions."""
+    """``hook`` such that ``torch.compile`` does not look into it, for hooks that compiled functions may call."""
     # Another thread may just be importing it: then nothing can have been compiled yet.
     disable = getattr(sys.modules.get("torch._dynamo"), "disable", None)
     return hook if disable is None else disable(hook)

@@ -24,7 +24,7 @@ class Growth:
     Attributes:
         size: the unclipped field size in input positions; where no such number exists, that of the middle unit's box.
         jump: input positions between neighbouring units; nan where no such number exists.
-        known: whether ``size`` is the size of every unit's field, and not one unit's measured for want of such a number.
+        known: whether ``size`` is the size of every unit's field, and not one unit's, measured for want of a number.
         exceeds: whether the field is larger than the input on some axis, or is the whole input.
         most: index of the layer at which the size grew most over everything before it; None if it never grew.
         step: by how many positions it grew there; 0.0 if ``most`` is None.
