@@ -158,6 +158,8 @@ class Region:
         """The mask (row, *shape)."""
         if self.mask is not None:
             return self.mask
+        if self.follows_axes:
+            raise NotProducts
         num_rows = max((len(rows) for term in self.terms for _, rows in term), default=1)
         mask = np.zeros((num_rows, *self.shape), dtype=np.bool_)
         for term in self.terms:

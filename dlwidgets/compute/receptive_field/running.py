@@ -158,7 +158,12 @@ def random_states() -> tuple[Any, ...]:
 def _record(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> Run:
     """A recorded run. If it moved the random numbers of Python or numpy, they are put back and nothing is known."""
     before = random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one is meant)
-    run, moved = _record_once(model, arguments, real)
+    try:
+        run, moved = _record_once(model, arguments, real)
+    except Exception:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        raise
     # Once may have been another thread: they are not put back for nothing, as that would undo a seed of the user's.
     if moved and (again := _record_once(model, arguments, real))[1]:
         random.setstate(before[0])
@@ -213,6 +218,7 @@ def _shapes_only(model: nn.Module, arguments: tuple[Any, ...], why: Exception) -
     from copy import deepcopy
 
     copy = deepcopy(model)
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one is meant)
     given = tree_map(lambda item: item.detach().clone() if isinstance(item, Tensor) else item, arguments)
     tensors = [item for item in given if isinstance(item, Tensor)]
     entered = Value(tuple(tensors[0].shape), tensors[0].dtype, None, 0, 0)
@@ -223,7 +229,11 @@ def _shapes_only(model: nn.Module, arguments: tuple[Any, ...], why: Exception) -
 
     calls = Calls(copy, value_of)
     with torch.random.fork_rng(devices=[]), quiet(copy, given), calls.watching(copy):
-        output = copy(*given)
+        try:
+            output = copy(*given)
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002
     tensor = first_tensor(output)
     if tensor is None:
         raise TypeError(f"the model returned {type(output).__name__} without a tensor in it")
