@@ -64,7 +64,13 @@ fn("index by value", lambda x: torch.arange(9.0)[x], integers(9, 1, 1, 5), sprea
 fn("masked by value", lambda x: x * (x.roll(1, 3) > 0), (1, 1, 3, 4), spreads_nan=False)
 fn("detach", lambda x: x.detach().roll(1, 2) + x, (1, 1, 6), differentiable=False)
 fn("no_grad inside", lambda x: _no_grad(x), (1, 1, 6), differentiable=False)
-fn("numpy inside", lambda x: torch.from_numpy(x.detach().numpy().copy()).roll(1, 2), (1, 1, 6), differentiable=False)
+fn(
+    "numpy inside",
+    lambda x: torch.from_numpy(x.detach().numpy().copy()).roll(1, 2),
+    (1, 1, 6),
+    decidable=False,
+    differentiable=False,
+)
 fn(
     "control flow on the sum",
     lambda x: x.roll(1, 2) if x.sum() > 0 else x.roll(2, 2),
