@@ -868,6 +868,37 @@ class TestHandling:
         g = flow.result()
         assert float(g.gradient_norm[0, 2]) == pytest.approx(math.sqrt(2))
 
+    def test_the_graph_of_a_step_is_freed(self) -> None:
+        """The context of a custom function is a node of the graph: once nobody holds the graph it must be gone."""
+        contexts: list[weakref.ref[Any]] = []
+
+        class Same(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, x: Tensor) -> Tensor:
+                contexts.append(weakref.ref(ctx))
+                return x.clone()
+
+            @staticmethod
+            def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+                return gradient
+
+        class Layer(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return Same.apply(x)
+
+        model = nn.Sequential(
+            *[nn.Linear(6, 6), Layer(), nn.Unflatten(1, (2, 3)), nn.ReLU(inplace=True), nn.Flatten()] * 3
+        )
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        with watch(model, optimizer, every=2) as flow:
+            for _ in range(5):
+                model(torch.randn(4, 6)).sum().backward()
+                optimizer.step()
+            assert len(contexts) == 15
+            assert [c for c in contexts[:-3] if c() is not None] == []
+        assert [c for c in contexts if c() is not None] == []
+        assert flow.failure is None
+
     def test_a_graph_that_outlives_the_meter_is_left_alone(self) -> None:
         model = net(6, 4, 1)
         flow = watch(model, every=1)

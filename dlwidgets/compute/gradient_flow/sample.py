@@ -80,10 +80,10 @@ class Sample:
         def place(key: tuple[str, int], norm: float) -> None:
             into[key[1]] = norm
 
-        for i in at:
-            gradient = self.parameters[i].grad
-            if gradient is not None:
-                self._norms.take(("parameter", i), dense(gradient), place, self.transfer)
+        found = [(i, self.parameters[i].grad) for i in at]
+        there = [(i, dense(gradient.detach())) for i, gradient in found if gradient is not None]
+        keys = [("parameter", i) for i, _ in there]
+        self._norms.together(keys, [gradient for _, gradient in there], place, self.transfer)
 
     def look(self) -> None:
         """Finish the norms that wait."""

@@ -20,13 +20,20 @@ Key = tuple[int, int]
 
 
 @dataclass(eq=False, slots=True)
+class Gate:
+    """Whether what comes through a tap still counts."""
+
+    open: bool = True
+
+
+@dataclass(eq=False, slots=True)
 class Tap:
-    """An edge of the graph: input ``slot`` of ``node``. What travels there belongs to ``key`` unless ``closed``."""
+    """An edge of the graph: input ``slot`` of ``node``. What travels there belongs to ``key`` while the gate is open."""
 
     node: Any
     slot: int
     key: Key
-    closed: bool = False
+    gate: Gate = field(default_factory=Gate)
 
 
 @dataclass(eq=False, slots=True)
@@ -103,9 +110,9 @@ class Graph:
         first = self.visits[behind]
         for tap in self.taps:
             if tap.node in beneath:
-                tap.closed = True
+                tap.gate.open = False
         self.common[behind] = reached
-        known = {(tap.node, tap.slot, tap.key) for tap in self.taps if not tap.closed}
+        known = {(tap.node, tap.slot, tap.key) for tap in self.taps if tap.gate.open}
         taps = [Tap(node, slot, (p, position)) for p in reached & parameters]
         for p in reached & parameters:
             if (first.node, first.slot, (p, first.position)) not in known:
@@ -123,10 +130,13 @@ class Graph:
 def listen(tap: Tap, take: Callable[[Key, Tensor], None]) -> Callable[[Any, Any], None]:
     """A hook for the tap's node that hands on what travels along its edge."""
 
+    # The hook must not know the node, which knows the hook: no garbage collector sees that cycle.
+    slot, key, gate = tap.slot, tap.key, tap.gate
+
     def hook(grad_inputs: Any, grad_outputs: Any) -> None:
         del grad_outputs
-        gradient = grad_inputs[tap.slot]
-        if gradient is not None and not tap.closed:
-            take(tap.key, gradient)
+        gradient = grad_inputs[slot]
+        if gradient is not None and gate.open:
+            take(key, gradient)
 
     return hook

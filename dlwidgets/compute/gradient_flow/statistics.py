@@ -21,6 +21,7 @@ ROW = 1 << 13
 SLAB = 1 << 17
 #: Below and above these a norm computed in float32 may have lost squares; it is computed again in float64, scaled.
 SAFE = (1e-12, 1e18)
+SAFE64 = (1e-140, 1e140)
 
 Floats = np.ndarray  # float64
 
@@ -108,10 +109,11 @@ def row_norms(rows: Tensor, transfer: Transfer, use: Callable[[list[float]], Non
         transfer.read(torch.linalg.vector_norm(wide(rows), dim=1), lambda host: use(host.tolist()))
         return
     found = torch.linalg.vector_norm(rows, dim=1).tolist()
-    if not (min(found) > SAFE[0] and max(found) < SAFE[1]):
+    low, high = SAFE64 if rows.dtype == torch.float64 else SAFE
+    if not (min(found) > low and max(found) < high):
         zero = ((rows.amax(1) == 0) & (rows.amin(1) == 0)).tolist() if rows.shape[1] else [True] * len(found)
         for i, norm in enumerate(found):
-            if not SAFE[0] < norm < SAFE[1]:
+            if not low < norm < high:
                 found[i] = 0.0 if zero[i] else exact_norm(rows[i])
     use(found)
 
