@@ -398,7 +398,11 @@ def test_effective_field_refuses(arguments: dict[str, Any], kind: type[Exception
     assert photograph(model) == before
 
 
-@pytest.mark.parametrize("function", [lambda m, x: x.detach(), lambda m, x: x.sign(), lambda m, x: x > 0], ids=str)
+@pytest.mark.parametrize(
+    "function",
+    [lambda m, x: x.detach(), lambda m, x: x.sign(), lambda m, x: x > 0],
+    ids=["detach", "sign", "comparison"],
+)
 def test_effective_field_without_a_gradient(function: Any) -> None:
     model = Fn(function)
     try:

@@ -150,7 +150,7 @@ def test_selections_are_checked_and_counted_from_the_start() -> None:
     assert existing(net, 0, (99, 99), 99, (16, 0), None) == (0, None, None, None)
 
 
-@pytest.mark.parametrize(("old", "new"), itertools.product([1, 2, 3, 7, 24, 224], repeat=2))
+@pytest.mark.parametrize(("old", "new"), list(itertools.product([1, 2, 3, 7, 24, 224], repeat=2)))
 def test_the_corresponding_unit_lies_at_the_same_place(old: int, new: int) -> None:
     for at in range(old):
         (found,) = corresponding((at,), (old,), (new,))
