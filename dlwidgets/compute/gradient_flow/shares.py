@@ -28,7 +28,7 @@ class Gate:
 
 @dataclass(eq=False, slots=True)
 class Tap:
-    """An edge of the graph: input ``slot`` of ``node``. What travels there belongs to ``key`` while the gate is open."""
+    """An edge of the graph: input ``slot`` of ``node``. What travels there is of ``key`` while the gate is open."""
 
     node: Any
     slot: int

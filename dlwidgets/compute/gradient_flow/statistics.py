@@ -22,6 +22,8 @@ SLAB = 1 << 17
 #: Below and above these a norm computed in float32 may have lost squares; it is computed again in float64, scaled.
 SAFE = (1e-12, 1e18)
 SAFE64 = (1e-140, 1e140)
+#: Where the squared mean is above this multiple of the variance, the variance is taken around the mean.
+CLOSE = 8.0
 
 Floats = np.ndarray  # float64
 
@@ -179,39 +181,93 @@ def row_facts(
     ``block`` and ``scratch``, which is overwritten, are contiguous float32 or float64 tensors of one shape. ``units``:
     also which units are zero throughout.
     """
-    if not on_host(block.device):
-        block = wide(block)
-        scratch = torch.empty_like(block)
+    if on_host(block.device):
+        _facts_here(block, scratch, owners, saturation, units, moments)
+    else:
+        _facts_elsewhere(wide(block), owners, saturation, units, transfer, moments)
+
+
+def _facts_here(
+    block: Tensor, scratch: Tensor, owners: list[int], saturation: Saturation | None, units: bool, moments: Moments
+) -> None:
+    """Few passes, and a closer look only where the numbers ask for one."""
+    num_rows, outer, num_units, inner = block.shape
+    flat, spare = block.view(num_rows, -1), scratch.view(num_rows, -1)
+    size = flat.shape[1]
+    sums, norms = flat.sum(1).tolist(), _norm(flat).tolist()
+    nonzero = flat.numpy() != 0
+    zeros = [size - int(np.count_nonzero(row)) for row in nonzero]
+    saturated = [0.0] * num_rows
+    if saturation is not None:
+        if saturation.is_zero:
+            saturated = [float(number) for number in zeros]
+        elif saturation.calm is None or not saturation.calm(flat):
+            saturated = saturation.mark(flat, spare).sum(1).tolist()
+    found = [(total / size, norm * norm - total * total / size) for total, norm in zip(sums, norms, strict=True)]
+    doubtful = _doubtful(found, norms, size)
+    if doubtful:
+        _around_the_mean(flat, spare, doubtful, found)
+    for row, (position, (mean, squares)) in enumerate(zip(owners, found, strict=True)):
+        moments.add(position, float(size), mean, squares, float(zeros[row]), saturated[row])
+        if units:
+            alive = np.ones(num_units, dtype=bool)
+            if zeros[row] >= outer * inner:
+                alive = nonzero[row].reshape(outer, num_units, inner).any(axis=(0, 2))
+            moments.saw(position, alive)
+
+
+def _doubtful(found: list[tuple[float, float]], norms: list[float], size: int) -> list[int]:
+    """The rows whose squares may have been lost, or whose spread is small beside their mean."""
+    return [
+        row
+        for row, (mean, squares) in enumerate(found)
+        if not (SAFE[0] < norms[row] < SAFE[1]) or not mean * mean * size < CLOSE * squares
+    ]
+
+
+def _around_the_mean(flat: Tensor, spare: Tensor, rows: list[int], found: list[tuple[float, float]]) -> None:
+    """Mean and squares of some ``rows`` once more: around the mean, and in float64 where that does not do either."""
+    chosen = slice(rows[0], rows[-1] + 1)
+    near, size = spare[chosen], flat.shape[1]
+    taken = torch.tensor([[mean] for mean, _ in found[chosen]], dtype=flat.dtype)
+    torch.sub(flat[chosen], taken, out=near)
+    sums, norms = near.sum(1).tolist(), _norm(near).tolist()
+    for row in rows:
+        shift, norm = sums[row - rows[0]] / size, norms[row - rows[0]]
+        if SAFE[0] < norm < SAFE[1]:
+            found[row] = float(taken[row - rows[0]]) + shift, max(norm * norm - shift * shift * size, 0.0)
+        else:
+            exact = flat[row].to(torch.float64)
+            center = exact.mean()
+            found[row] = float(center), exact_norm(exact - center) ** 2
+
+
+def _facts_elsewhere(
+    block: Tensor,
+    owners: list[int],
+    saturation: Saturation | None,
+    units: bool,
+    transfer: Transfer,
+    moments: Moments,
+) -> None:
+    """Everything in float64 and without looking, so that one copy at the end of the step brings it all."""
     num_rows, outer, num_units, inner = block.shape
     flat = block.view(num_rows, -1)
-    spare = scratch.view(num_rows, -1)
     size = flat.shape[1]
-    mean = flat.sum(1, keepdim=True).div_(size)
-    torch.sub(flat, mean, out=spare)
-    facts = [mean.view(-1), spare.sum(1), _norm(spare)]
-    torch.eq(flat, 0, out=spare)
-    if units:
-        unit_zeros = (scratch if inner == 1 else scratch.sum(3)).view(num_rows, outer, num_units).sum(1)
-        facts.append(unit_zeros.sum(1))
-    else:
-        facts.append(spare.sum(1))
+    mean = flat.mean(1, keepdim=True)
+    zero = (block == 0).sum((1, 3)).to(torch.float64)
+    facts = [mean.view(-1), torch.linalg.vector_norm(flat - mean, dim=1), zero.sum(1)]
     if saturation is not None and not saturation.is_zero:
-        calm = saturation.calm is not None and on_host(block.device) and saturation.calm(flat)
-        facts.append(spare.new_zeros(num_rows) if calm else saturation.mark(flat, spare).sum(1))
+        facts.append(saturation.mark(flat, torch.empty_like(flat)).sum(1))
     num_facts = len(facts)
     if units:
-        facts.append(unit_zeros.view(-1))
-    exact = on_host(block.device)
+        facts.append(zero.view(-1))
 
     def unpack(host: Floats) -> None:
         table = host[: num_rows * num_facts].reshape(num_facts, num_rows).T.tolist()
-        for row, (position, numbers) in enumerate(zip(owners, table, strict=True)):
-            shift, norm = numbers[1] / size, numbers[2]
-            found, squares = numbers[0] + shift, max(norm * norm - shift * shift * size, 0.0)
-            if exact and not SAFE[0] < norm < SAFE[1]:
-                found, squares = _again(flat[row])
+        for position, numbers in zip(owners, table, strict=True):
             saturated = 0.0 if saturation is None else numbers[-1]
-            moments.add(position, float(size), found, squares, numbers[3], saturated)
+            moments.add(position, float(size), numbers[0], numbers[1] ** 2, numbers[2], saturated)
         if units:
             alive = host[num_rows * num_facts :].reshape(num_rows, num_units) < outer * inner
             for position, row_alive in zip(owners, alive, strict=True):
@@ -225,13 +281,6 @@ def _norm(rows: Tensor) -> Tensor:
     if short is rows:
         return torch.linalg.vector_norm(rows, dim=1)
     return torch.linalg.vector_norm(torch.linalg.vector_norm(short, dim=1).view(len(rows), -1), dim=1)
-
-
-def _again(row: Tensor) -> tuple[float, float]:
-    """Mean and sum of squared deviations once more, in float64."""
-    exact = row.to(torch.float64)
-    center = exact.mean()
-    return float(center), exact_norm(exact - center) ** 2
 
 
 def unit_layout(shape: torch.Size, axis: int) -> tuple[int, int, int]:
