@@ -133,7 +133,7 @@ def ratios(build: Callable[[], Any], repeats: int, meter: Callable[..., Any], ro
         with meter(model, optimizer):
             train()
             with_it = train()
-        found.append(with_it / min(without, train()))
+        found.append(2 * with_it / (without + train()))
     return found
 
 

@@ -132,3 +132,24 @@ def test_numbers_that_wait_on_another_device_are_the_same(name: str, monkeypatch
         torch.testing.assert_close(getattr(here, field), getattr(there, field), rtol=2e-5, atol=1e-6, equal_nan=True)
     for a, b in zip(here.shared, there.shared, strict=True):
         torch.testing.assert_close(a.share, b.share, rtol=1e-5, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("rate", [0.1, 1e-20, 0.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_large_weights_are_compared_a_piece_at_a_time(rate: float, dtype: torch.dtype) -> None:
+    model = nn.Linear(700, 500).to(dtype)
+    optimizer = torch.optim.SGD(model.parameters(), rate)
+    before = model.weight.detach().clone().double()
+    with watch(model, optimizer, every=1) as flow:
+        model(torch.randn(3, 700, dtype=dtype)).pow(2).sum().backward()
+        optimizer.step()
+    assert flow.failure is None
+    g = flow.result()
+    change = model.weight.detach().double() - before
+    assert float(g.weight_norm[0, 0]) == pytest.approx(float(before.norm()), rel=3e-6)
+    assert float(g.update_ratio[0, 0]) == pytest.approx(float(change.norm() / before.norm()), rel=1e-5)
+    assert float(g.parameter_gradient_norm[0, 0]) == pytest.approx(float(model.weight.grad.double().norm()), rel=1e-5)
+    if rate == 1e-20:
+        lost = (change == 0) & (model.weight.grad != 0)
+        share = float(lost.sum() / (model.weight.grad != 0).sum())
+        assert float(g.lost_fraction[0, 0]) == pytest.approx(share, abs=1e-3)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .sites import materialised
-from .statistics import Floats, Transfer, on_host, row_norms
+from .statistics import SAFE, Floats, Transfer, exact_norm, long_norm, on_host, row_norms
 
 #: The elements of a large parameter are summed in rows of this length, and the rows in float64.
 ROW = 1 << 15
@@ -33,6 +33,7 @@ class Batch:
     at: list[int]
     rows: Tensor
     views: list[Tensor]
+    large: bool  # one parameter that does not fit a cache: its copy is made and compared a piece at a time
 
 
 class Weights:
@@ -50,6 +51,9 @@ class Weights:
         self._prepare(parameters)
         with torch.no_grad():
             for batch in self._batches:
+                if batch.large:
+                    norm[batch.at[0]] = _copied_norm(batch.rows[0], batch.parameters[0])
+                    continue
                 torch._foreach_copy_(batch.views, batch.parameters)
                 self._norms(batch, transfer, norm)
 
@@ -57,6 +61,9 @@ class Weights:
         """Fill ``change`` with the L2 norms of what the parameters have changed by since `before`."""
         with torch.no_grad():
             for batch in self._batches:
+                if batch.large:
+                    change[batch.at[0]] = _changed_norm(batch.rows[0], batch.parameters[0])
+                    continue
                 torch._foreach_sub_(batch.views, batch.parameters)
                 self._norms(batch, transfer, change)
 
@@ -75,7 +82,10 @@ class Weights:
                 if ratio[at] == 0.0 or ratio[at] > SUSPECT * eps:
                     share[at] = float(ratio[at] == 0.0)
                 else:
-                    share[at] = _lost(batch.rows[row], parameter)
+                    change = batch.rows[row]
+                    if batch.large:
+                        change = change - parameter.detach().reshape(-1)
+                    share[at] = _lost(change, parameter)
         return share
 
     def release(self) -> None:
@@ -113,7 +123,8 @@ class Weights:
         chosen = [parameters[at].detach() for at in members]
         rows = torch.empty((len(members), chosen[0].numel()), dtype=_copy_dtype(dtype), device=device)
         views = [row.view(p.shape) for row, p in zip(rows.unbind(0), chosen, strict=True)]
-        self._batches.append(Batch([parameters[at] for at in members], members, rows, views))
+        large = len(members) == 1 and rows.shape[1] > PIECE and on_host(device) and not dtype.is_complex
+        self._batches.append(Batch([parameters[at] for at in members], members, rows, views, large))
 
     def _norms(self, batch: Batch, transfer: Transfer, into: Floats) -> None:
         rows = torch.view_as_real(batch.rows).flatten(1) if batch.rows.is_complex() else batch.rows
@@ -138,6 +149,23 @@ class Weights:
         into[at] = np.nan
         for piece in pieces:
             row_norms(piece, transfer, combine)
+
+
+def _copied_norm(row: Tensor, parameter: Any) -> float:
+    """Copy a large parameter into ``row`` and take its norm on the way, while each piece is in a cache."""
+    norm = 0.0
+    for copy, piece in zip(row.split(PIECE), parameter.detach().reshape(-1).split(PIECE), strict=True):
+        norm = math.hypot(norm, long_norm(copy.copy_(piece)))
+    return norm if SAFE[0] < norm < SAFE[1] else exact_norm(row)
+
+
+def _changed_norm(row: Tensor, parameter: Any) -> float:
+    """The norm of the difference between the copy in ``row`` and a large parameter."""
+    norm, now = 0.0, parameter.detach().reshape(-1)
+    room = torch.empty(PIECE, dtype=row.dtype)
+    for copy, piece in zip(row.split(PIECE), now.split(PIECE), strict=True):
+        norm = math.hypot(norm, long_norm(torch.sub(copy, piece, out=room[: len(copy)])))
+    return norm if SAFE[0] < norm < SAFE[1] else exact_norm(row - now)
 
 
 def _lost(change: Tensor, parameter: Any) -> float:
