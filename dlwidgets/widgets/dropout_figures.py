@@ -11,10 +11,6 @@ from dlwidgets.marks.palette import OKABE_ITO
 from dlwidgets.widgets.base import Exhibit
 
 ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PINK, _ = OKABE_ITO
-GREY = "#808080"
-
-KEYS = {ORANGE: "orange", SKY: "sky", BLUE: "blue", GREEN: "green", VERMILLION: "vermillion", GREY: "grey"}
-"""The colours of keys, and what their style classes are called."""
 
 
 class Section(Exhibit):
@@ -97,23 +93,6 @@ def figure(
 
 def _ticks(at: Iterable[float] | None) -> np.ndarray | None:
     return None if at is None else np.array(list(at), dtype=float)
-
-
-def panel(shown: bqplot.Figure, *keys: tuple[str, str, str]) -> ipywidgets.Box:
-    """A figure with its key below: a sign, a colour of `KEYS` and what they stand for."""
-    row = ipywidgets.Box([key(*each) for each in keys])
-    row.add_class("dlw-dropout-keys")
-    box = ipywidgets.VBox([shown, row])
-    box.add_class("dlw-dropout-panel")
-    return box
-
-
-def key(sign: str, color: str, text: str) -> ipywidgets.Label:
-    """A sign ("bar", "dot", "cross", "diamond", "line", "dashed", "band") in a colour, with its meaning."""
-    label = ipywidgets.Label(text)
-    for name in ("dlw-key", f"dlw-key-{sign}", f"dlw-key-{KEYS[color]}"):
-        label.add_class(name)
-    return label
 
 
 def side_by_side(*panels: ipywidgets.Widget) -> ipywidgets.Box:

@@ -19,9 +19,9 @@ from dlwidgets.widgets.dropout_figures import (
     figure,
     lines,
     number,
-    panel,
     slider,
 )
+from dlwidgets.widgets.keys import keyed
 
 MAX_DROPOUTS = 6
 NUM_UNITS = 20
@@ -60,7 +60,7 @@ class InARow(Section):
         self._row_of_sliders.add_class("dlw-dropout-controls")
         self._arrange(
             [self._row_of_sliders, self._more, self._fewer],
-            panel(
+            keyed(
                 self._figure,
                 ("bar", SKY, "in a row, 2,000 masks"),
                 ("bar", ORANGE, "the single one with q, 2,000 other masks"),

@@ -11,7 +11,6 @@ from dlwidgets.widgets.arrays import to_plot
 from dlwidgets.widgets.dropout_figures import (
     BLUE,
     GREEN,
-    GREY,
     ORANGE,
     SKY,
     VERMILLION,
@@ -21,10 +20,10 @@ from dlwidgets.widgets.dropout_figures import (
     figure,
     lines,
     number,
-    panel,
     side_by_side,
     slider,
 )
+from dlwidgets.widgets.keys import GREY, keyed
 
 NUM_SAMPLES, NUM_INPUTS, NUM_HIDDEN = 200, 4, 10
 FAINT, CLEAR = 0.1, 0.7
@@ -61,10 +60,10 @@ class Masks(Section):
         self._arrange(
             [chance, steps, play, again],
             side_by_side(
-                panel(
+                keyed(
                     self._network, ("dot", SKY, "hidden unit (ReLU) that survives"), ("cross", VERMILLION, "dropped")
                 ),
-                panel(
+                keyed(
                     self._mean,
                     ("line", SKY, "mean of the masks so far"),
                     ("dot", ORANGE, "output with this mask"),

@@ -19,9 +19,9 @@ from dlwidgets.widgets.dropout_figures import (
     figure,
     lines,
     number,
-    panel,
     slider,
 )
+from dlwidgets.widgets.keys import keyed
 
 MAX_ROWS = 60
 PROBABILITY_TICKS = np.linspace(0, 1, 6)
@@ -95,7 +95,7 @@ class YourModel(Section):
         self._chance = slider("p", 0.5)
         self._chance.continuous_update = False
         self._add = button("add dropout", "a copy with dropout, p = 0.5, after every activation", "120px")
-        self._panel = panel(
+        self._panel = keyed(
             self._figure,
             ("bar", SKY, "mean over the masks, ± one standard deviation"),
             ("diamond", VERMILLION, "eval mode"),

@@ -18,10 +18,10 @@ from dlwidgets.widgets.dropout_figures import (
     figure,
     lines,
     number,
-    panel,
     side_by_side,
     slider,
 )
+from dlwidgets.widgets.keys import keyed
 
 CHOICES = {
     "ReLU": "relu",
@@ -73,14 +73,14 @@ class BeforeOrAfter(Section):
         self._arrange(
             [kind, chance, again],
             side_by_side(
-                panel(
+                keyed(
                     self._outputs,
                     ("dot", SKY, "dropout after the activation"),
                     ("cross", ORANGE, "before it, same mask"),
                     ("line", SKY, "exact mean, after: the eval output"),
                     ("dashed", ORANGE, "exact mean, before"),
                 ),
-                panel(self._difference, ("dot", VERMILLION, "difference of the two outputs, unit by unit")),
+                keyed(self._difference, ("dot", VERMILLION, "difference of the two outputs, unit by unit")),
             ),
         )
         self._bind(kind, "activation", "Activation")

@@ -17,10 +17,10 @@ from dlwidgets.widgets.dropout_figures import (
     figure,
     lines,
     number,
-    panel,
     side_by_side,
     slider,
 )
+from dlwidgets.widgets.keys import keyed
 
 
 class Scaling(Section):
@@ -62,8 +62,8 @@ class Scaling(Section):
         self._arrange(
             [chance, switch],
             side_by_side(
-                panel(self._means, ("line", SKY, "training: exact mean"), ("dashed", GREEN, "eval output"), sampled),
-                panel(self._variances, ("line", SKY, "training: exact variance; in eval mode there is none"), sampled),
+                keyed(self._means, ("line", SKY, "training: exact mean"), ("dashed", GREEN, "eval output"), sampled),
+                keyed(self._variances, ("line", SKY, "training: exact variance; in eval mode there is none"), sampled),
             ),
         )
         self._bind(chance, "probability", "Probability of dropping the unit")

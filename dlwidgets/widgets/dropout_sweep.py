@@ -8,18 +8,8 @@ import numpy as np
 import traitlets
 
 from dlwidgets.widgets.arrays import to_plot
-from dlwidgets.widgets.dropout_figures import (
-    ORANGE,
-    SKY,
-    Section,
-    button,
-    dots,
-    figure,
-    lines,
-    number,
-    panel,
-    side_by_side,
-)
+from dlwidgets.widgets.dropout_figures import ORANGE, SKY, Section, button, dots, figure, lines, number, side_by_side
+from dlwidgets.widgets.keys import keyed
 
 START = (
     "Small networks learn 150 of scikit-learn's digits, five times for each of seven probabilities, and are tested on "
@@ -73,8 +63,8 @@ class DoesItHelp(Section):
             layout={"width": "min(320px, 100%)"},
         )
         self._panels = side_by_side(
-            panel(self._curves, ("line", SKY, "training"), ("line", ORANGE, "validation")),
-            panel(self._gaps, ("dot", SKY, "training"), ("dot", ORANGE, "validation; their distance is overfitting")),
+            keyed(self._curves, ("line", SKY, "training"), ("line", ORANGE, "validation")),
+            keyed(self._gaps, ("dot", SKY, "training"), ("dot", ORANGE, "validation; their distance is overfitting")),
         )
         self._panels.add_class("dlw-hidden")
         self._arrange([self._start, self._pick], self._panels)

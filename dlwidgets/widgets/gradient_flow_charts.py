@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 ORANGE, SKY, GREEN, _, BLUE, VERMILLION, PINK, _ = OKABE_ITO
 
-KEYS = {ORANGE: "orange", SKY: "sky", GREEN: "green", VERMILLION: "vermillion", BLUE: "blue"}
-"""The colours of keys, and what their style classes are called."""
-
 
 class Chart:
     """A figure with one x axis and one y axis, which may be logarithmic.
@@ -121,24 +118,6 @@ class Chart:
 def put(mark: Any, curve: "Curve") -> None:
     """Give a line or points the coordinates of a curve."""
     mark.x, mark.y = to_plot(curve.x), to_plot(curve.y)
-
-
-def panel(shown: bqplot.Figure, *keys: tuple[str, str, str]) -> ipywidgets.Box:
-    """A figure with its key below: a sign ("line", "dashed", "band", "triangle"), a colour of `KEYS` and a meaning."""
-    box = ipywidgets.VBox([shown])
-    box.add_class("dlw-flow-panel")
-    if not keys:
-        return box
-    labels = []
-    for sign, color, text in keys:
-        label = ipywidgets.Label(text)
-        for name in ("dlw-flow-key", f"dlw-flow-key-{sign}", f"dlw-flow-key-{KEYS[color]}"):
-            label.add_class(name)
-        labels.append(label)
-    row = ipywidgets.Box(labels)
-    row.add_class("dlw-flow-keys")
-    box.children = [shown, row]
-    return box
 
 
 def side_by_side(*panels: ipywidgets.Widget) -> ipywidgets.Box:

@@ -7,18 +7,10 @@ import traitlets
 
 from dlwidgets.widgets.arrays import to_plot
 from dlwidgets.widgets.base import Exhibit
-from dlwidgets.widgets.gradient_flow_charts import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    Chart,
-    panel,
-    put,
-    side_by_side,
-    words_label,
-)
+from dlwidgets.widgets.gradient_flow_charts import BLUE, GREEN, ORANGE, Chart, put, side_by_side, words_label
 from dlwidgets.widgets.gradient_flow_filters import FilterComparison
 from dlwidgets.widgets.gradient_flow_words import describe_profile, describe_training
+from dlwidgets.widgets.keys import keyed
 
 if TYPE_CHECKING:
     from dlwidgets.compute.gradient_flow import Training
@@ -114,14 +106,14 @@ class NetworkPanel(Exhibit):
         self.children = [
             controls,
             self._words,
-            panel(
+            keyed(
                 self._chart.figure,
                 ("line", BLUE, "median of 5 seeds"),
                 ("band", BLUE, "quartiles"),
                 ("dashed", ORANGE, "theory"),
             ),
             self._training_words,
-            panel(self._curve.figure, ("line", GREEN, "this network"), ("dashed", ORANGE, "the best constant")),
+            keyed(self._curve.figure, ("line", GREEN, "this network"), ("dashed", ORANGE, "the best constant")),
         ]
         self._label(self._chart.figure, "Gradient norm by layer at initialisation")
         self._label(self._curve.figure, "Test loss over the variance of the targets")

@@ -9,18 +9,9 @@ import numpy as np
 from dlwidgets.marks.cell_readout import CellReadout
 from dlwidgets.marks.raster import Raster
 from dlwidgets.widgets.arrays import to_plot
-from dlwidgets.widgets.gradient_flow_charts import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    SKY,
-    VERMILLION,
-    Chart,
-    panel,
-    put,
-    side_by_side,
-)
+from dlwidgets.widgets.gradient_flow_charts import BLUE, GREEN, ORANGE, SKY, VERMILLION, Chart, put, side_by_side
 from dlwidgets.widgets.gradient_flow_words import HINT, number, position_names
+from dlwidgets.widgets.keys import keyed
 
 if TYPE_CHECKING:
     from dlwidgets.compute.gradient_flow import GradientFlow
@@ -84,22 +75,22 @@ class FlowPictures:
         self.box = ipywidgets.VBox(
             [
                 side_by_side(
-                    panel(self._profile.figure),
-                    panel(self.heat_figure),
+                    keyed(self._profile.figure),
+                    keyed(self.heat_figure),
                 ),
                 self.readout,
                 side_by_side(
-                    panel(self._history.figure),
-                    panel(
+                    keyed(self._history.figure),
+                    keyed(
                         self._ratios.figure,
                         ("band", GREEN, "healthy, about 1e-3"),
-                        ("triangle", VERMILLION, "exactly 0"),
+                        ("falling", VERMILLION, "exactly 0"),
                     ),
-                    panel(self._loss.figure),
+                    keyed(self._loss.figure),
                 ),
                 side_by_side(
-                    panel(self._activations.figure, ("line", BLUE, "mean"), ("line", ORANGE, "standard deviation")),
-                    panel(
+                    keyed(self._activations.figure, ("line", BLUE, "mean"), ("line", ORANGE, "standard deviation")),
+                    keyed(
                         self._fractions.figure,
                         ("line", SKY, "exact zeros"),
                         ("line", VERMILLION, "saturated"),

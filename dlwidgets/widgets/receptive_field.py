@@ -166,7 +166,7 @@ class ReceptiveFieldViewer(Exhibit):
         for box in (controls, status):
             box.add_class("dlw-controls")
         self._badge.add_class("dlw-badge")
-        return [status, self._pictures.box, self._pictures.readout, self._areas, self._strip.figure, controls]
+        return [status, self._pictures.box, self._pictures.readout, self._areas, self._strip.box, controls]
 
     def _names(self) -> list[tuple[ipywidgets.Widget, str]]:
         return [

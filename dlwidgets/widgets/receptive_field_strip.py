@@ -9,6 +9,7 @@ import numpy as np
 
 from dlwidgets.marks.palette import OKABE_ITO
 from dlwidgets.widgets.base import visible
+from dlwidgets.widgets.keys import keyed
 
 LOWEST = 0.7
 """Where the bars stand on the log scale: a field of one position is still seen."""
@@ -36,8 +37,6 @@ class LayerStrip:
             type="grouped",
             padding=0.15,
             colors=[SIZE_COLOR, JUMP_COLOR],
-            labels=["size", "jump"],
-            display_legend=True,
             selected_style={"stroke": MARK_COLOR, "stroke-width": "2"},
             unselected_style={"opacity": "0.6"},
             tooltip=bqplot.Tooltip(fields=["x", "y"], labels=["layer", "positions"], formats=["", ".5~g"]),
@@ -49,8 +48,6 @@ class LayerStrip:
             marker="triangle-up",
             default_size=36,
             colors=[MARK_COLOR],
-            labels=["> input"],
-            display_legend=True,
         )
         self._bars.on_element_click(self._clicked)
         self._scales = scales
@@ -64,9 +61,14 @@ class LayerStrip:
                 self._ruler,
             ],
             fig_margin={"top": 12, "bottom": 32, "left": 56, "right": 12},
-            legend_location="top-left",
             display_toolbar=False,
             layout=ipywidgets.Layout(width="100%", min_width="240px", height="190px"),
+        )
+        self.box = keyed(
+            self.figure,
+            ("bar", SIZE_COLOR, "field size"),
+            ("bar", JUMP_COLOR, "jump: input positions from one unit to the next"),
+            ("rising", MARK_COLOR, "field larger than the input, or all of it"),
         )
 
     def show(self, names: Sequence[str], size: np.ndarray, jump: np.ndarray, exceeds: np.ndarray) -> None:

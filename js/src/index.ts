@@ -1,5 +1,6 @@
 /** The registry: every model and view that Python may name, one line a file. */
 import '../style/index.css';
+import '../style/keys.css';
 import '../style/dropout.css';
 import '../style/gradient_flow.css';
 import '../style/latent_space.css';
