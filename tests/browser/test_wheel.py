@@ -82,7 +82,7 @@ def opened() -> Iterator[list]:
 def assert_raster_is_drawn(notebook: Notebook) -> None:
     """The figure's canvas is there, and its pixels are not all the same."""
     notebook.run_all()
-    canvas = notebook.output().locator("canvas").first
+    canvas = notebook.output().locator("canvas.dlw-raster-picture").first
     canvas.wait_for()
     handle = canvas.element_handle()
     notebook.page.wait_for_function(
