@@ -149,6 +149,7 @@ class Notebook:
         light = str("Light" in theme).lower()
         self.command("apputils:change-theme", {"theme": theme})
         self.page.wait_for_function(f"document.body.dataset.jpThemeLight === '{light}'")
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached")
 
     def command(self, name: str, arguments: dict[str, Any] | None = None) -> None:
         """Start a JupyterLab command; it is not waited for."""
