@@ -23,7 +23,7 @@ NUM_REPEATS = 9
 SHAPE = (1, 3, 224, 224)
 
 
-def vgg16() -> nn.Module:
+def vgg16() -> nn.Sequential:
     """Simonyan and Zisserman's configuration D."""
     layers: list[nn.Module] = []
     channels = 3
@@ -59,7 +59,7 @@ class Bottleneck(nn.Module):
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
-def resnet152() -> nn.Module:
+def resnet152() -> nn.Sequential:
     """He et al., 3, 8, 36 and 3 bottlenecks."""
     layers: list[nn.Module] = [
         nn.Conv2d(3, 64, 7, 2, 3, bias=False),
@@ -75,7 +75,7 @@ def resnet152() -> nn.Module:
     return nn.Sequential(nn.Sequential(*layers), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000)).eval()
 
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {"VGG-16": vgg16, "ResNet-152": resnet152}
+NETWORKS: dict[str, Callable[[], nn.Sequential]] = {"VGG-16": vgg16, "ResNet-152": resnet152}
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -112,13 +112,16 @@ def ours(model: nn.Module) -> dict[str, list[float]]:
     return in_turns(model, runs)
 
 
-def theirs(model: nn.Module) -> dict[str, list[float]]:
-    """TorchLens' logged forward pass without saving activations."""
+def theirs(model: nn.Sequential) -> dict[str, list[float]]:
+    """TorchLens' trace of the feature maps, nothing saved, and the box that it gives for the same unit (no holes)."""
     import torchlens  # type: ignore[import-not-found]
 
     image = torch.randn(SHAPE)
-    log = getattr(torchlens, "log_forward_pass")  # noqa: B009 (the module has no types)
-    return in_turns(model, {"TorchLens": lambda: log(model, image, layers_to_save=None)})
+
+    def box() -> Any:
+        return torchlens.trace(model[0], image, save=None).layers[-2].receptive_field.at((3, 3))
+
+    return in_turns(model, {"TorchLens": box})
 
 
 def described(ratios: list[float]) -> str:
