@@ -8,6 +8,7 @@ import ipywidgets
 import traitlets
 
 from dlwidgets.widgets.base import Exhibit
+from dlwidgets.widgets.busy_kernel import answer_while_busy
 from dlwidgets.widgets.gradient_flow_charts import words_label
 from dlwidgets.widgets.gradient_flow_pictures import FlowPictures
 from dlwidgets.widgets.gradient_flow_polling import Polling
@@ -62,6 +63,7 @@ class GradientFlowMeter(Exhibit):
         self._assigns = False
         super().__init__(**kwargs)
         self._build()
+        answer_while_busy(self)
         self._draw()
 
     @classmethod

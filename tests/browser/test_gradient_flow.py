@@ -25,15 +25,33 @@ with meter:
 STATE = "(document.querySelector('.dlw-flow .dlw-flow-words')?.textContent ?? '')"
 
 
-def test_it_is_drawn_while_the_cell_still_trains(notebook):
+def click_heat_map(page, across, down):
+    canvas = page.locator(".dlw-flow canvas.dlw-raster-hover").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.click(box["x"] + across * box["width"], box["y"] + down * box["height"])
+
+
+def test_it_is_drawn_and_answers_clicks_while_the_cell_still_trains(notebook):
     opened = notebook([MAKE, TRAIN.format(stop="False")])
     page = opened.page
     opened.start_all()  # the second cell never ends by itself
     page.wait_for_function(f"{STATE}.startsWith('Watching: ') && {STATE}.includes('sampled')")
     first = page.evaluate(STATE)
     page.wait_for_function(f"{STATE} !== {first!r}")
-    page.locator(".dlw-flow-verdict").get_by_text("one module at 8 positions").first.wait_for()
+    finding = page.locator(".dlw-flow-verdict").get_by_text("one module at 8 positions").first
+    finding.wait_for()
     page.wait_for_function("document.querySelector('.dlw-flow canvas.dlw-raster-picture').width > 100")
+    about = page.locator(".dlw-flow > .dlw-flow-words").last
+    click_heat_map(page, across=0.1, down=0.995)  # the last position in the first step
+    about.get_by_text("18 (Linear) in step 0: gradient norm").wait_for()
+    page.locator("text.mainheading").get_by_text("gradient norm of 18 (Linear)").wait_for()
+    page.locator("text.mainheading").get_by_text("gradient norms, step 0").wait_for()
+    finding.click()
+    about.get_by_text("2 (Linear) in step").wait_for()
+    page.locator(".dlw-flow-verdict.mod-active").wait_for()
+    page.get_by_role("button", name="newest step").click()
+    page.wait_for_function(f"{STATE}.startsWith('Watching: ')")
     opened.command("notebook:interrupt-kernel")
     page.wait_for_function(f"{STATE}.startsWith('Done: ')")
     assert opened.errors == []
