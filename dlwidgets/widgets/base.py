@@ -19,6 +19,7 @@ from dlwidgets.compute.context import Cancelled
 from dlwidgets.widgets import reruns
 from dlwidgets.widgets.runner import LaneName, Outcome, Request, get_runner
 from dlwidgets.widgets.tree import walk
+from dlwidgets.widgets.updates import kept, together
 
 _LOCK = threading.RLock()
 """The lock of every widget tree. All trees share this one: linked exhibits set each other's traits, and two locks taken
@@ -157,7 +158,7 @@ class Exhibit(ipywidgets.VBox):
         return guarded
 
     def _draw(self) -> None:
-        """Call `_render` under the lock, with the messages of the whole tree held: at most one for each model."""
+        """Call `_render` under the lock, with the updates of the whole tree held: they leave as one message."""
         with self._lock:
             if not self._closed:
                 with self._drawing():
@@ -166,6 +167,7 @@ class Exhibit(ipywidgets.VBox):
     @contextmanager
     def _drawing(self) -> Iterator[None]:
         with ExitStack() as held:
+            held.enter_context(together(self.send))
             for widget in self._adopted.values():
                 held.enter_context(widget.hold_sync())
             held.enter_context(self.hold_sync())
@@ -346,6 +348,11 @@ class Exhibit(ipywidgets.VBox):
         with self._lock:
             super()._handle_msg(msg)
 
+    def _send(self, msg: dict[str, Any], buffers: Any = None) -> None:
+        with self._lock:
+            if not kept(self, msg, buffers):
+                super()._send(msg, buffers)
+
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take a state from the front end; what is refused is shown in the widget, and the true state sent back."""
         with self._lock:
@@ -358,7 +365,8 @@ class Exhibit(ipywidgets.VBox):
 
 
 def _put_under_lock(widget: ipywidgets.Widget) -> None:
-    """Make the ways into a stock widget (a message, an assignment) wait for whoever is drawing it."""
+    """Make the ways into a stock widget (a message, an assignment) wait for whoever is drawing it, and have its updates
+    leave with those of the tree."""
     if isinstance(widget, Exhibit):
         return
 
@@ -371,6 +379,14 @@ def _put_under_lock(widget: ipywidgets.Widget) -> None:
 
     for name in ("_handle_msg", "set_state", "_notify_trait"):
         setattr(widget, name, locked(getattr(widget, name)))
+    send = widget._send
+
+    def send_or_keep(msg: dict[str, Any], buffers: Any = None) -> None:
+        with _LOCK:
+            if not kept(widget, msg, buffers):
+                send(msg, buffers)
+
+    widget._send = send_or_keep
     if widget.comm is not None:
         widget.comm.on_msg(widget._handle_msg)
 

@@ -17,10 +17,12 @@ class Recorder:
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, str, Any]] = []
+        self.packets: list[tuple[str, str, Any]] = []
         self.state: dict[str, dict[str, Any]] = {}
 
     def clear(self) -> None:
         self.messages.clear()
+        self.packets.clear()
 
     def updates(self, widget: ipywidgets.Widget | None = None) -> list[dict[str, Any]]:
         """The states sent in update messages, of one widget or of all."""
@@ -43,6 +45,21 @@ class Recorder:
     def _deliver(self, widget: ipywidgets.Widget, data: dict[str, Any]) -> None:
         widget.comm.handle_msg({"content": {"data": data}, "buffers": []})
 
+    def arrive(self, comm_id: str, kind: str, data: Any, buffers: Any) -> None:
+        """Take a message; updates that came together count as one packet, and as the messages that they are."""
+        self.packets.append((comm_id, kind, data))
+        content = data.get("content") if data.get("method") == "custom" else None
+        if not isinstance(content, dict) or content.get("type") != "updates":
+            self.take(comm_id, kind, data, buffers)
+            return
+        rest = list(buffers or [])
+        for update in content["updates"]:
+            count = len(update["buffer_paths"])
+            own = {"method": "update", "state": update["state"], "buffer_paths": update["buffer_paths"]}
+            self.take(update["model_id"], kind, own, rest[:count])
+            rest = rest[count:]
+        assert rest == []
+
     def take(self, comm_id: str, kind: str, data: Any, buffers: Any) -> None:
         self.messages.append((comm_id, kind, data))
         if kind == "comm_open" or (kind == "comm_msg" and data.get("method") in ("update", "echo_update")):
@@ -59,7 +76,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
         def publish_msg(
             self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
         ) -> None:
-            record.take(self.comm_id, msg_type, data, buffers)
+            record.arrive(self.comm_id, msg_type, data, buffers)
 
     monkeypatch.setattr(comm, "create_comm", RecordingComm)
     return record

@@ -130,6 +130,8 @@ def test_one_change_costs_few_messages(squares: Squares, recorder: Any) -> None:
     # x with the mark that it is busy, then the outcome
     assert [set(state) for state in recorder.updates(squares)] == [{"x"}, {"_busy"}, {"_busy", "_description"}]
     assert len(recorder.updates()) == 4
+    # the outcome and what is drawn of it leave as one
+    assert [data["method"] for _, _, data in recorder.packets] == ["update", "update", "custom"]
     recorder.clear()
     squares.x = 5
     squares.wait(LONG)

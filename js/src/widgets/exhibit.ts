@@ -5,8 +5,14 @@ import { hiddenText } from '../accessibility';
 import { mismatch } from '../protocol';
 import { MODULE_NAME, MODULE_VERSION, PROTOCOL } from '../version';
 import { applyLabels, Labels, nameTheRest } from './labels';
+import { handOut } from './updates';
 
 export class ExhibitModel extends VBoxModel {
+  override initialize(...args: Parameters<VBoxModel['initialize']>): void {
+    super.initialize(...args);
+    this.on('msg:custom', (content: unknown, buffers: DataView[]) => handOut(this.widget_manager, content, buffers));
+  }
+
   override defaults() {
     return {
       ...super.defaults(),
