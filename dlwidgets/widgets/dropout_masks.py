@@ -1,4 +1,4 @@
-"""Masks: a small network whose hidden units are dropped, and the running mean that settles on its output without."""
+"""Masks: a small network, or its feature map, with what is dropped; and the running mean that settles on the output."""
 
 from typing import Any
 
@@ -7,19 +7,24 @@ import ipywidgets
 import numpy as np
 import traitlets
 
+from dlwidgets.marks.palette import OKABE_ITO
+from dlwidgets.marks.raster import Raster, raster_figure
 from dlwidgets.widgets.arrays import to_plot
 from dlwidgets.widgets.dropout_figures import (
-    BLUE,
     GREEN,
     ORANGE,
     SKY,
     VERMILLION,
+    YELLOW,
+    Probability,
     Section,
     button,
     dots,
     figure,
     lines,
     number,
+    path_of_crosses,
+    path_of_dots,
     side_by_side,
     slider,
 )
@@ -27,6 +32,7 @@ from dlwidgets.widgets.keys import GREY, keyed
 
 NUM_SAMPLES, NUM_INPUTS, NUM_HIDDEN = 200, 4, 10
 FAINT, CLEAR = 0.1, 0.7
+KINDS = {"units of a layer": "units", "cells of a feature map": "cells", "channels of a feature map": "channels"}
 INPUT_HEIGHTS = np.linspace(0.2, 0.8, NUM_INPUTS)
 
 
@@ -34,17 +40,28 @@ class Masks(Section):
     """Step through the masks of a small network.
 
     Attributes:
-        result: the `Neuron`, None until ready.
+        result: the `Masked`, None until ready.
     """
 
-    probability = traitlets.Any(0.5, help="Of dropping a hidden unit, from 0 to 1.")
+    kind = traitlets.Enum(
+        list(KINDS.values()), "units", help="What is dropped: units, or parts of feature maps."
+    )
+    probability = Probability(0.5, help="Of dropping one of them, from 0 to 1.")
     sample = traitlets.Int(1, help="Which mask is shown, counted from 1.")
     seed = traitlets.Int(0, help="Of the masks.")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._build_network()
+        self._build_maps()
         self._build_mean()
+        kind = ipywidgets.Dropdown(
+            options=list(KINDS.items()),
+            value="units",
+            description="drop",
+            style={"description_width": "36px"},
+            layout={"width": "min(260px, 96%)"},
+        )
         chance = slider("p", 0.5)
         steps = ipywidgets.IntSlider(
             value=1,
@@ -57,12 +74,15 @@ class Masks(Section):
         again = button("resample", "draw other masks")
         play = ipywidgets.Play(value=1, min=1, max=NUM_SAMPLES, interval=200, show_repeat=False)
         self._own(ipywidgets.jslink((play, "value"), (steps, "value")))
+        self._layer = keyed(
+            self._network, ("dot", SKY, "hidden unit (ReLU) that survives"), ("cross", VERMILLION, "dropped")
+        )
+        self._map = keyed(self._maps, ("bar", VERMILLION, "dropped"), ("bar", YELLOW, "bright: a large value"))
         self._arrange(
-            [chance, steps, play, again],
+            [kind, chance, steps, play, again],
             side_by_side(
-                keyed(
-                    self._network, ("dot", SKY, "hidden unit (ReLU) that survives"), ("cross", VERMILLION, "dropped")
-                ),
+                self._layer,
+                self._map,
                 keyed(
                     self._mean,
                     ("line", SKY, "mean of the masks so far"),
@@ -72,14 +92,16 @@ class Masks(Section):
                 ),
             ),
         )
-        self._bind(chance, "probability", "Probability of dropping a hidden unit")
+        self._bind(kind, "kind", "What is dropped")
+        self._bind(chance, "probability", "Probability of dropping one of them")
         self._bind(steps, "sample", "Number of the mask shown")
         self._label(play, "Play through the masks")
         self._label(again, "Draw other masks")
         self._label(self._network, "A network with its dropped units")
+        self._label(self._maps, "Four feature maps with what is dropped of them")
         self._label(self._mean, "Mean of the output over the masks")
         again.on_click(self._react(lambda _: setattr(self, "seed", self.seed + 1)))
-        self.observe(lambda _: self._ask(), ["probability", "seed"])
+        self.observe(lambda _: self._ask(), ["kind", "probability", "seed"])
         self.observe(lambda _: self._draw(), "sample")
         self._ask()
 
@@ -91,8 +113,7 @@ class Masks(Section):
         self._edges = lines(scales, GREY, width=1.5, opacities=[CLEAR])
         around = dots(scales, GREY, size=130)
         around.x, around.y = np.array([0.0] * NUM_INPUTS + [2.0]), np.array([*INPUT_HEIGHTS, 0.5])
-        self._kept = dots(scales, SKY, size=220, stroke=BLUE)
-        self._dropped = dots(scales, VERMILLION, marker="cross", size=110)
+        self._kept, self._dropped = lines(scales, SKY, width=15), lines(scales, VERMILLION)
         self._network = figure([everything, self._edges, around, self._kept, self._dropped], "", "", height=330)
         columns, rows = self._network.axes
         columns.tick_values = np.array([0.0, 1.0, 2.0])
@@ -100,13 +121,17 @@ class Masks(Section):
         rows.visible, rows.grid_lines = False, "none"
         self._network.fig_margin = {"top": 10, "bottom": 40, "left": 14, "right": 14}
 
+    def _build_maps(self) -> None:
+        self._raster = Raster(report_hover=False)
+        self._maps = raster_figure(self._raster, height=330)
+
     def _build_mean(self) -> None:
         scales = {"x": bqplot.LinearScale(min=1, max=NUM_SAMPLES), "y": bqplot.LinearScale()}
         self._band = lines(scales, GREY, width=1, fill="between", opacities=[0.5, 0.5])
         self._band.fill_colors, self._band.fill_opacities = [GREY], [0.25]
         self._eval = lines(scales, GREEN, dashed=True)
         self._running = lines(scales, SKY, width=3)
-        self._now = dots(scales, ORANGE, size=90)
+        self._now = lines(scales, ORANGE, width=10)
         self._mean = figure(
             [self._band, self._eval, self._running, self._now],
             "masks averaged, n",
@@ -115,12 +140,6 @@ class Masks(Section):
             x_ticks=(1, 50, 100, 150, 200),
         )
 
-    @traitlets.validate("probability")
-    def _check_probability(self, proposal: Any) -> Any:
-        from dlwidgets.compute.dropout.arguments import checked_probability
-
-        return checked_probability(proposal["value"])
-
     @traitlets.validate("sample")
     def _check_sample(self, proposal: Any) -> Any:
         if not 1 <= proposal["value"] <= NUM_SAMPLES:
@@ -128,36 +147,70 @@ class Masks(Section):
         return proposal["value"]
 
     def _ask(self) -> None:
-        from dlwidgets.compute.dropout.demonstrations import masked_neuron
+        from dlwidgets.compute.dropout.masks import masked_feature_map, masked_units
 
-        self._compute(
-            masked_neuron, self.probability, NUM_SAMPLES, self.seed, num_inputs=NUM_INPUTS, num_hidden=NUM_HIDDEN
-        )
+        if self.kind == "units":
+            self._compute(
+                masked_units, self.probability, NUM_SAMPLES, self.seed, num_inputs=NUM_INPUTS, num_hidden=NUM_HIDDEN
+            )
+        else:
+            whole = self.kind == "channels"
+            self._compute(masked_feature_map, self.probability, NUM_SAMPLES, self.seed, whole_channels=whole)
 
     def _render(self) -> None:
-        neuron = self.result
-        if neuron is None:
+        shown = self.result
+        if shown is None:
             return
-        mask = to_plot(neuron.masks[self.sample - 1]).astype(bool)
-        self._edges.x, self._edges.y = edges_of(self._hidden[mask])
-        self._kept.x, self._kept.y = np.ones(mask.sum()), self._hidden[mask]
-        self._dropped.x, self._dropped.y = np.ones((~mask).sum()), self._hidden[~mask]
+        mask = to_plot(shown.masks[self.sample - 1]).astype(bool)
+        in_maps = mask.ndim == 3
+        (self._layer.add_class if in_maps else self._layer.remove_class)("dlw-hidden")
+        (self._map.remove_class if in_maps else self._map.add_class)("dlw-hidden")
+        if in_maps:
+            self._raster.image, self._raster.boxes = tiled(to_plot(shown.hidden)), outlines(mask.shape)
+            self._raster.mask = np.where(tiled(mask), 0, OKABE_ITO.index(VERMILLION) + 1).astype(np.uint8)
+        else:
+            self._show_units(mask)
         counts = np.arange(1, NUM_SAMPLES + 1)
-        self._band.x, self._band.y = counts, np.stack([to_plot(neuron.low), to_plot(neuron.high)])
-        self._eval.x, self._eval.y = np.array([1, NUM_SAMPLES]), np.full(2, neuron.eval_output)
-        self._running.x, self._running.y = counts[: self.sample], to_plot(neuron.running_mean[: self.sample])
-        output, mean = float(neuron.outputs[self.sample - 1]), float(neuron.running_mean[self.sample - 1])
-        self._now.x, self._now.y = np.array([self.sample]), np.array([output])
-        count = f"{int((~mask).sum())} of {NUM_HIDDEN} units dropped"
+        scale = self._running.scales["y"]
+        scale.min, scale.max = shown.output_range
+        self._band.x, self._band.y = counts, np.stack([to_plot(shown.low), to_plot(shown.high)])
+        self._eval.x, self._eval.y = np.array([1, NUM_SAMPLES]), np.full(2, shown.eval_output)
+        self._running.x, self._running.y = counts[: self.sample], to_plot(shown.running_mean[: self.sample])
+        output, mean = float(shown.outputs[self.sample - 1]), float(shown.running_mean[self.sample - 1])
+        self._now.x, self._now.y = path_of_dots(np.array([self.sample]), np.array([output]))
+        what, units = {3: ("cells", mask), 1: ("units", mask)}[mask.ndim]
+        if shown.whole_channels:
+            what, units = "channels", mask[:, 0, 0]
         self._words.value = (
-            f"Mask {self.sample}: {count}, output {number(output)}. Mean of {self.sample}: {number(mean)}; "
-            f"in eval mode: {number(neuron.eval_output)}. "
+            f"Mask {self.sample}: {int((~units).sum())} of {units.size} {what} dropped, output {number(output)}. Mean "
+            f"of {self.sample}: {number(mean)}; in eval mode: {number(shown.eval_output)}. "
             + (
                 "At p = 1 every output is 0 and no factor makes up for it."
                 if self.probability == 1
-                else "Each mask is off, their mean is not: the output is linear in the mask."
+                else f"Single masks are off by {number(shown.standard_deviation)} (standard deviation), their mean is "
+                "not: the output is linear in the mask."
             )
         )
+        self._raster.alt = self._words.value if in_maps else ""
+
+    def _show_units(self, mask: np.ndarray) -> None:
+        kept, dropped = self._hidden[mask], self._hidden[~mask]
+        self._edges.x, self._edges.y = edges_of(kept)
+        self._kept.x, self._kept.y = path_of_dots(np.ones(len(kept)), kept)
+        self._dropped.x, self._dropped.y = path_of_crosses(np.ones(len(dropped)), dropped, 0.07, 0.035)
+
+
+def tiled(maps: np.ndarray) -> np.ndarray:
+    """Four feature maps as one picture, two by two."""
+    _, height, width = maps.shape
+    return maps.reshape(2, 2, height, width).swapaxes(1, 2).reshape(2 * height, 2 * width)
+
+
+def outlines(shape: tuple[int, ...]) -> np.ndarray:
+    """A box around each of them."""
+    _, height, width = shape
+    places = [(row * height, column * width) for row in (0, 1) for column in (0, 1)]
+    return np.array([(row, column, row + height, column + width) for row, column in places], dtype=np.int32)
 
 
 def edges_of(hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from dlwidgets.widgets.dropout_figures import (
     BLUE,
     SKY,
     VERMILLION,
+    Probability,
     Section,
     button,
     dots,
@@ -44,7 +45,7 @@ class YourModel(Section):
 
     index = traitlets.Int(0, help="Which input of the batch is shown.")
     num_samples = traitlets.Int(100, help="How many masks.")
-    probability = traitlets.Any(None, allow_none=True, help="Of all dropouts; None: each keeps its own.")
+    probability = Probability(None, allow_none=True, help="Of all dropouts; None: each keeps its own.")
     output = traitlets.Enum(OUTPUTS, "automatic", help="What the model returns; automatic: by its look.")
 
     def __init__(self, model: Any = None, inputs: Any = None, **kwargs: Any) -> None:
@@ -119,12 +120,6 @@ class YourModel(Section):
         self._add.on_click(self._react(lambda _: self._add_dropout()))
         self.observe(lambda _: self._ask(), ["num_samples", "probability", "output"])
         self.observe(lambda _: self._draw(), "index")
-
-    @traitlets.validate("probability")
-    def _check_probability(self, proposal: Any) -> Any:
-        from dlwidgets.compute.dropout.arguments import checked_probability
-
-        return None if proposal["value"] is None else checked_probability(proposal["value"])
 
     @traitlets.validate("num_samples")
     def _check_num_samples(self, proposal: Any) -> Any:

@@ -12,12 +12,14 @@ from dlwidgets.widgets.dropout_figures import (
     ORANGE,
     SKY,
     VERMILLION,
+    Probability,
     Section,
     button,
-    dots,
     figure,
     lines,
     number,
+    path_of_crosses,
+    path_of_dots,
     side_by_side,
     slider,
 )
@@ -41,13 +43,13 @@ class BeforeOrAfter(Section):
     """
 
     activation = traitlets.Enum(list(CHOICES.values()), "sigmoid", help="Its name in `ACTIVATIONS`.")
-    probability = traitlets.Any(0.5, help="Of dropping a unit, from 0 to 1.")
+    probability = Probability(0.5, help="Of dropping a unit, from 0 to 1.")
     seed = traitlets.Int(0, help="Of the mask.")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         scales = {"x": bqplot.LinearScale(min=-3, max=3), "y": bqplot.LinearScale()}
-        self._after, self._before = dots(scales, SKY, size=80), dots(scales, ORANGE, marker="cross", size=45)
+        self._after, self._before = lines(scales, SKY, width=9), lines(scales, ORANGE, width=2)
         self._mean_after, self._mean_before = lines(scales, SKY), lines(scales, ORANGE, dashed=True)
         self._outputs = figure(
             [self._mean_after, self._mean_before, self._after, self._before],
@@ -56,11 +58,8 @@ class BeforeOrAfter(Section):
             x_ticks=range(-3, 4),
         )
         apart = {"x": scales["x"], "y": bqplot.LinearScale()}
-        self._stems = lines(apart, VERMILLION, width=2)
-        self._tips = dots(apart, VERMILLION, size=45)
-        self._difference = figure(
-            [self._stems, self._tips], "what a unit receives, x", "before − after", x_ticks=range(-3, 4)
-        )
+        self._stems = lines(apart, VERMILLION, width=4)
+        self._difference = figure([self._stems], "what a unit receives, x", "before − after", x_ticks=range(-3, 4))
         kind = ipywidgets.Dropdown(
             options=list(CHOICES.items()),
             value="sigmoid",
@@ -80,7 +79,7 @@ class BeforeOrAfter(Section):
                     ("line", SKY, "exact mean, after: the eval output"),
                     ("dashed", ORANGE, "exact mean, before"),
                 ),
-                keyed(self._difference, ("dot", VERMILLION, "difference of the two outputs, unit by unit")),
+                keyed(self._difference, ("bar", VERMILLION, "difference of the two outputs, unit by unit")),
             ),
         )
         self._bind(kind, "activation", "Activation")
@@ -92,12 +91,6 @@ class BeforeOrAfter(Section):
         self.observe(lambda _: self._ask(), ["activation", "probability", "seed"])
         self._ask()
 
-    @traitlets.validate("probability")
-    def _check_probability(self, proposal: Any) -> Any:
-        from dlwidgets.compute.dropout.arguments import checked_probability
-
-        return checked_probability(proposal["value"])
-
     def _ask(self) -> None:
         from dlwidgets.compute.dropout.demonstrations import both_orders
 
@@ -108,21 +101,18 @@ class BeforeOrAfter(Section):
         if orders is None:
             return
         x = to_plot(orders.x)
-        for mark, y in (
-            (self._after, orders.after),
-            (self._before, orders.before),
-            (self._mean_after, orders.mean_after),
-            (self._mean_before, orders.mean_before),
-            (self._tips, orders.difference),
-        ):
+        self._after.x, self._after.y = path_of_dots(x, to_plot(orders.after))
+        low, high = orders.output_range
+        self._before.x, self._before.y = path_of_crosses(x, to_plot(orders.before), 0.12, 0.03 * (high - low))
+        for mark, y in ((self._mean_after, orders.mean_after), (self._mean_before, orders.mean_before)):
             mark.x, mark.y = x, to_plot(y)
         difference = to_plot(orders.difference)
         # One line from tip to tip by way of zero: one path is drawn faster than one for each stem.
         self._stems.x = np.repeat(x, 3)
         self._stems.y = np.stack([np.zeros_like(difference), difference, np.zeros_like(difference)], 1).ravel()
-        scale = self._tips.scales["y"]
-        # bqplot cannot stretch a constant: without differences the scale is set by hand.
-        scale.min, scale.max = (-1.0, 1.0) if orders.same else (None, None)
+        for mark, (low, high) in ((self._after, orders.output_range), (self._stems, orders.difference_range)):
+            scale = mark.scales["y"]
+            scale.min, scale.max = low, high
         name = next(name for name, value in CHOICES.items() if value == self.activation)
         if orders.same:
             self._words.value = (

@@ -12,6 +12,7 @@ from dlwidgets.widgets.dropout_figures import (
     GREEN,
     ORANGE,
     SKY,
+    Probability,
     Section,
     dots,
     figure,
@@ -30,7 +31,7 @@ class Scaling(Section):
         result: the computed `Scaling`, None until ready.
     """
 
-    probability = traitlets.Any(0.5, help="Of dropping the unit, from 0 to 1.")
+    probability = Probability(0.5, help="Of dropping the unit, from 0 to 1.")
     scaled = traitlets.Bool(True, help="Whether survivors are multiplied by 1 / (1 - p).")
 
     def __init__(self, **kwargs: Any) -> None:
@@ -73,12 +74,6 @@ class Scaling(Section):
         self.observe(lambda _: self._ask(), ["probability", "scaled"])
         self._ask()
 
-    @traitlets.validate("probability")
-    def _check_probability(self, proposal: Any) -> Any:
-        from dlwidgets.compute.dropout.arguments import checked_probability
-
-        return checked_probability(proposal["value"])
-
     def _ask(self) -> None:
         from dlwidgets.compute.dropout.demonstrations import scaling
 
@@ -92,6 +87,7 @@ class Scaling(Section):
         self._train.x, self._train.y = grid, to_plot(shown.means)
         self._eval.x, self._eval.y = grid[[0, -1]], np.full(2, shown.eval_output)
         self._variance.x, self._variance.y = grid, to_plot(shown.variances)
+        self._variance.scales["y"].max = shown.largest_variance
         for bar, dot, value, low, high in (
             (self._mean_bar, self._mean_dot, shown.sampled_mean, *shown.mean_interval),
             (self._variance_bar, self._variance_dot, shown.sampled_variance, *shown.variance_interval),

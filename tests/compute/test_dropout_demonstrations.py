@@ -13,9 +13,11 @@ from torch import nn
 from dlwidgets.compute.context import Cancelled
 from dlwidgets.compute.dropout import expected
 from dlwidgets.compute.dropout.activations import ACTIVATIONS
-from dlwidgets.compute.dropout.demonstrations import binomial, both_orders, in_a_row, masked_neuron, scaling
+from dlwidgets.compute.dropout.demonstrations import binomial, both_orders, in_a_row, scaling
 from dlwidgets.compute.dropout.example import example_classifier
+from dlwidgets.compute.dropout.masks import masked_feature_map, masked_units
 from dlwidgets.compute.dropout.report import averaged, examine, likely_output, num_predictions, prediction
+from dlwidgets.compute.dropout.rounding import rounded_range
 
 chances = st.floats(0, 1)
 
@@ -25,7 +27,7 @@ chances = st.floats(0, 1)
 
 def test_the_mean_over_all_masks_is_the_eval_output_and_the_band_is_two_standard_errors() -> None:
     p, num_hidden = 0.3, 6
-    neuron = masked_neuron(p, 50, num_hidden=num_hidden)
+    neuron = masked_units(p, 50, num_hidden=num_hidden)
     # The output with a single hidden unit kept, from the draws themselves: outputs are sums of them.
     contributions = torch.linalg.lstsq(neuron.masks.double(), neuron.outputs.unsqueeze(1)).solution.squeeze(1)
     torch.testing.assert_close(neuron.masks.double() @ contributions, neuron.outputs)
@@ -45,7 +47,7 @@ def test_the_mean_over_all_masks_is_the_eval_output_and_the_band_is_two_standard
 
 
 def test_the_network_is_the_same_for_every_setting_and_nothing_is_random_at_the_ends() -> None:
-    none, half, all_of_them = (masked_neuron(p, 20, seed=seed) for p, seed in ((0.0, 0), (0.5, 1), (1.0, 2)))
+    none, half, all_of_them = (masked_units(p, 20, seed=seed) for p, seed in ((0.0, 0), (0.5, 1), (1.0, 2)))
     assert none.eval_output == half.eval_output == all_of_them.eval_output
     assert torch.equal(none.hidden, half.hidden)
     assert none.masks.all()
@@ -56,7 +58,66 @@ def test_the_network_is_the_same_for_every_setting_and_nothing_is_random_at_the_
 
 
 def test_other_seeds_draw_other_masks() -> None:
-    assert not torch.equal(masked_neuron(0.5, seed=0).masks, masked_neuron(0.5, seed=1).masks)
+    assert not torch.equal(masked_units(0.5, seed=0).masks, masked_units(0.5, seed=1).masks)
+
+
+def test_cells_of_a_feature_map_are_dropped_alone_or_by_channels() -> None:
+    cells, channels = masked_feature_map(0.4), masked_feature_map(0.4, whole_channels=True)
+    assert (cells.whole_channels, channels.whole_channels) == (False, True)
+    assert cells.hidden.shape == (4, 8, 8)
+    assert cells.masks.shape == channels.masks.shape == (200, 4, 8, 8)
+    by_channel = channels.masks.flatten(2)
+    assert torch.equal(by_channel.all(2), by_channel.any(2))
+    assert not torch.equal(cells.masks.flatten(2).all(2), cells.masks.flatten(2).any(2))
+    # 4 unknown contributions from 200 outputs; then every one of the 16 masks weighed by its chance.
+    kept = by_channel[:, :, 0].double()
+    solution = torch.linalg.lstsq(kept, channels.outputs.unsqueeze(1)).solution.squeeze(1)
+    torch.testing.assert_close(kept @ solution, channels.outputs)
+    mean = square = 0.0
+    for mask in itertools.product((0, 1), repeat=4):
+        chance = math.prod(0.6 if survives else 0.4 for survives in mask)
+        output = sum(c for c, survives in zip(solution.tolist(), mask, strict=True) if survives)
+        mean, square = mean + chance * output, square + chance * output**2
+    assert channels.eval_output == cells.eval_output == pytest.approx(mean)
+    assert channels.standard_deviation == pytest.approx(math.sqrt(square - mean**2))
+    assert cells.standard_deviation < channels.standard_deviation / 2
+    # The output is a weighted sum over cells; with the same weights at p = 0 nothing is dropped or scaled.
+    whole = masked_feature_map(0.0, 3)
+    torch.testing.assert_close(whole.outputs, torch.full((3,), whole.eval_output, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("draw", [masked_units, masked_feature_map])
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.99, 1.0])
+def test_the_axis_shows_all_outputs(draw: Any, p: float) -> None:
+    shown = draw(p)
+    low, high = shown.output_range
+    assert low <= min(*shown.outputs.tolist(), shown.eval_output)
+    assert high >= max(*shown.outputs.tolist(), shown.eval_output)
+    assert low <= float(shown.low[2])
+    assert high >= float(shown.high[2])
+
+
+finite = st.floats(-1e6, 1e6)
+
+
+@given(finite, finite)
+def test_round_ranges_enclose_and_are_not_much_wider(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    start, stop = rounded_range(low, high)
+    assert start < stop
+    slack = 1e-8 * max(1.0, abs(low), abs(high))
+    assert start <= low + slack
+    assert stop >= high - slack
+    if high - low > 1e-6:
+        assert stop - start <= 1.5 * (high - low) + slack
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected_ends"),
+    [((0, 0.21), (0, 0.25)), ((0, 1), (0, 1)), ((-0.3, 8.1), (-2, 10)), ((5, 5), (4, 6)), ((0, 4e-8), (0, 4e-8))],
+)
+def test_round_ranges(ends: tuple[float, float], expected_ends: tuple[float, float]) -> None:
+    assert rounded_range(*ends) == pytest.approx(expected_ends)
 
 
 # In a row
@@ -77,6 +138,9 @@ def test_survivors_of_a_row_are_binomial(p: list[float]) -> None:
     assert bool(row.added.isnan().all()) == (row.total > 1)
     assert float(row.in_a_row.sum()) == pytest.approx(1)
     assert float(row.single.sum()) == pytest.approx(1)
+    assert row.largest >= max(
+        float(each.nan_to_num().max()) for each in (row.in_a_row, row.single, row.exact, row.added)
+    )
 
 
 def test_both_experiments_agree_with_the_binomial_and_not_with_the_sum_of_the_probabilities() -> None:
@@ -120,6 +184,11 @@ def test_orders_differ_exactly_where_the_activation_is_not_homogeneous(name: str
         assert not orders.same
         assert orders.dropped_before == 0.5
     assert float(orders.difference.abs().max()) <= orders.largest_difference + 1e-12
+    low, high = orders.output_range
+    outputs = torch.cat([orders.before, orders.after, orders.mean_before, orders.mean_after])
+    assert low - 1e-9 <= float(outputs.min()) <= float(outputs.max()) <= high + 1e-9 * max(1, abs(high))
+    assert orders.difference_range[0] - 1e-9 <= float(orders.difference.min())
+    assert orders.difference_range[1] + 1e-9 * max(1, abs(high)) >= float(orders.difference.max())
 
 
 def test_the_means_over_masks_are_exact() -> None:
@@ -143,6 +212,8 @@ def test_scaling_keeps_the_mean_and_costs_variance(p: float, x: float) -> None:
     assert without.variance == pytest.approx(x * x * p * (1 - p), rel=1e-9, abs=1e-12)
     assert without.sampled_mean == pytest.approx(with_factor.sampled_mean * (1 - p), rel=1e-9, abs=1e-12)
     assert with_factor.variance_interval[0] >= 0
+    for curves in (with_factor, without):
+        assert curves.largest_variance >= max(curves.variance_interval[1], float(curves.variances.max())) * (1 - 1e-9)
 
 
 @pytest.mark.parametrize("scaled", [True, False])
@@ -171,8 +242,8 @@ def test_curves_against_p() -> None:
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        (lambda: masked_neuron(1.5), ValueError, "probability must lie from 0 to 1, got 1.5"),
-        (lambda: masked_neuron(0.5, 0), ValueError, "num_samples must be at least 1"),
+        (lambda: masked_units(1.5), ValueError, "probability must lie from 0 to 1, got 1.5"),
+        (lambda: masked_units(0.5, 0), ValueError, "num_samples must be at least 1"),
         (lambda: in_a_row((0.1, math.nan)), ValueError, r"probabilities\[1\] must lie from 0 to 1, got nan"),
         (lambda: both_orders("relu", cast(Any, "half")), TypeError, "probability must be a number from 0 to 1"),
         (lambda: both_orders("step", 0.5), ValueError, "activation must be one of"),
@@ -196,7 +267,7 @@ class Stopped:
 
 def test_a_stopped_job_draws_nothing() -> None:
     for function, args in (
-        (masked_neuron, (0.5,)),
+        (masked_units, (0.5,)),
         (in_a_row, ((0.5,),)),
         (both_orders, ("relu", 0.5)),
         (scaling, (0.5,)),

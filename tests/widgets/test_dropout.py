@@ -71,21 +71,52 @@ def step(widget: Any, control: Any, recorder: Any, **state: Any) -> None:
 # Masks
 
 
+def path(line: Any) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in zip(line.x.tolist(), line.y.tolist(), strict=True) if not math.isnan(y)]
+
+
 def test_dropped_units_lose_their_node_and_their_edges(made: Any) -> None:
     masks = made(Masks)
     for sample in (1, 9, 200):
         masks.sample = sample
         mask = masks.result.masks[sample - 1].tolist()
-        heights = np.linspace(0, 1, NUM_HIDDEN)
-        assert masks._kept.y.tolist() == [y for y, kept in zip(heights, mask, strict=True) if kept]
-        assert masks._dropped.y.tolist() == [y for y, kept in zip(heights, mask, strict=True) if not kept]
-        path = list(zip(masks._edges.x.tolist(), masks._edges.y.tolist(), strict=True))
-        drawn = {frozenset(pair) for pair in pairwise(path)}
+        heights = np.linspace(0, 1, NUM_HIDDEN).tolist()
+        assert path(masks._kept) == [(1.0, y) for y, kept in zip(heights, mask, strict=True) if kept]
+        strokes = path(masks._dropped)  # two for each cross
+        centers = np.array(strokes).reshape(-1, 2, 2).mean(1)
+        gone = [y for y, kept in zip(heights, mask, strict=True) if not kept]
+        np.testing.assert_allclose(centers, [(1.0, y) for y in gone for _ in range(2)])
+        drawn = {frozenset(pair) for pair in pairwise(path(masks._edges))}
         inputs = [(0.0, y) for y in INPUT_HEIGHTS.tolist()]
-        units = [(1.0, y) for y, kept in zip(heights.tolist(), mask, strict=True) if kept]
+        units = [(1.0, y) for y, kept in zip(heights, mask, strict=True) if kept]
         assert drawn == {frozenset((unit, other)) for unit in units for other in [*inputs, (2.0, 0.5)]}
         assert len(masks._running.x) == sample
         assert f"{mask.count(False)} of {NUM_HIDDEN} units dropped" in masks._words.value
+
+
+def test_dropped_parts_of_feature_maps_are_coloured(made: Any, recorder: Any) -> None:
+    masks = made(Masks)
+    assert "dlw-hidden" in masks._map._dom_classes
+    for kind, count, what in (("cells", 256, "cells"), ("channels", 4, "channels")):
+        masks.kind = kind
+        masks.wait(LONG)
+        assert masks.error == ""
+        assert "dlw-hidden" in masks._layer._dom_classes
+        assert "dlw-hidden" not in masks._map._dom_classes
+        for sample in (1, 7):
+            masks.sample = sample
+            mask = masks.result.masks[sample - 1]
+            top, bottom = torch.cat([mask[0], mask[1]], 1), torch.cat([mask[2], mask[3]], 1)
+            np.testing.assert_array_equal(masks._raster.mask == 0, torch.cat([top, bottom]).numpy())
+            dropped = int((~mask).sum()) // (256 // count)
+            assert f"Mask {sample}: {dropped} of {count} {what} dropped" in masks._words.value
+            np.testing.assert_allclose(masks._raster.image[:8, 8:], masks.result.hidden[1], rtol=1e-6)
+    step(masks, masks._controls[2], recorder, value=9)
+    sent = {masks._raster, masks._running, masks._now, masks._words, masks}
+    assert set(senders(recorder)) <= {widget.model_id for widget in sent}
+    masks.kind = "units"
+    masks.wait(LONG)
+    assert "dlw-hidden" in masks._map._dom_classes
 
 
 def test_the_running_mean_ends_in_its_band_and_resampling_changes_the_masks(made: Any) -> None:
@@ -106,8 +137,9 @@ def test_the_equivalent_probability_and_the_wrong_answer_are_shown(made: Any) ->
     row = made(InARow)
     assert "q = 1 − (1 − 0.1)(1 − 0.2) = 0.28; survivors are scaled by 1.3889" in row._words.value
     assert "The sum of the probabilities would be 0.3" in row._words.value
-    assert row._row.y.tolist() == pytest.approx(row.result.in_a_row.tolist())
-    assert row._single.y.tolist() == pytest.approx(row.result.single.tolist())
+    for histogram, shares in zip(row._histograms.y, (row.result.in_a_row, row.result.single), strict=True):
+        assert histogram[::2].tolist() == histogram[1::2].tolist() == pytest.approx(shares.tolist())
+    assert row._histograms.x[:4].tolist() == [-0.5, 0.5, 0.5, 1.5]
     row.probabilities = (0.6, 0.7, 0.5)
     row.wait(LONG)
     assert row.result.combined.probability == pytest.approx(1 - 0.4 * 0.3 * 0.5)
@@ -140,11 +172,13 @@ def test_dropouts_are_added_and_removed(made: Any, recorder: Any) -> None:
 def test_both_orders_are_drawn_with_their_difference(made: Any, name: str) -> None:
     section = made(BeforeOrAfter, activation=name)
     homogeneous = name in ("relu", "leaky_relu", "identity")
-    np.testing.assert_allclose(section._tips.y, section._before.y - section._after.y, atol=1e-6)
-    np.testing.assert_allclose(section._stems.y[1::3], section._tips.y)
-    assert bool((np.abs(section._tips.y) > 1e-6).any()) != homogeneous
+    orders = section.result
+    np.testing.assert_allclose(section._stems.y[1::3], orders.before - orders.after, atol=1e-6)
+    assert bool((np.abs(section._stems.y) > 1e-6).any()) != homogeneous
     assert ("no difference, for this mask or any other" in section._words.value) == homogeneous
-    assert (section._tips.scales["y"].min is not None) == homogeneous
+    scale = section._stems.scales["y"]
+    assert scale.min <= float(orders.difference.min()) <= float(orders.difference.max()) <= scale.max
+    assert not homogeneous or (scale.min, scale.max) == pytest.approx((-1, 1))  # not the rounding blown up
     x = section.result.x
     for line, placement in ((section._mean_before, "before"), (section._mean_after, "after")):
         np.testing.assert_allclose(line.y, expected(x, 0.5, name, placement).mean, rtol=1e-5, atol=1e-6)  # type: ignore[arg-type]
@@ -153,8 +187,10 @@ def test_both_orders_are_drawn_with_their_difference(made: Any, name: str) -> No
 def test_a_dropped_unit_before_a_sigmoid_is_one_half(made: Any) -> None:
     section = made(BeforeOrAfter)
     dropped = ~section.result.mask.numpy()
-    assert section._before.y[dropped].tolist() == [0.5] * int(dropped.sum())
-    assert section._after.y[dropped].tolist() == [0.0] * int(dropped.sum())
+    after, crosses = np.array(path(section._after))[:, 1], np.array(path(section._before))[:, 1].reshape(-1, 4)
+    assert after[dropped].tolist() == [0.0] * int(dropped.sum())
+    assert crosses.mean(1)[dropped].tolist() == pytest.approx([0.5] * int(dropped.sum()))
+    np.testing.assert_allclose(crosses.mean(1), section.result.before, atol=1e-6)
     assert "A dropped unit becomes f(0) = 0.5 instead of 0" in section._words.value
 
 
@@ -179,7 +215,7 @@ def test_means_are_together_with_the_factor_and_apart_without(made: Any, recorde
 def test_a_slider_step_costs_each_mark_at_most_one_message(made: Any, recorder: Any) -> None:
     simulator = made(DropoutSimulator)
     for section, control, values in (
-        (simulator.masks, simulator.masks._controls[0], (0.3, 0.6)),
+        (simulator.masks, simulator.masks._controls[1], (0.3, 0.6)),
         (simulator.in_a_row, simulator.in_a_row._sliders[1], (0.3, 0.4)),
         (simulator.order, simulator.order._controls[1], (0.3, 0.6)),
         (simulator.scaling, simulator.scaling._controls[0], (0.3, 0.6)),
@@ -194,13 +230,15 @@ def test_a_slider_step_costs_each_mark_at_most_one_message(made: Any, recorder: 
             assert simulator.model_id not in sent
             elsewhere = {each.model_id for each in simulator.sections if each is not section}
             assert not elsewhere & set(sent)
+            updates = [data for _, _, data in recorder.packets if data.get("method") != "echo_update"]
+            assert [data["method"] for data in updates] == ["update", "custom"]  # busy; everything else at once
     assert len(set(senders(recorder))) <= 7  # the section, its words, two bars, two dots, the scale
 
 
 def test_stepping_through_masks_asks_for_no_computation_and_sends_only_what_changes(made: Any, recorder: Any) -> None:
     masks = made(Masks)
     before = masks.result
-    step(masks, masks._controls[1], recorder, value=2)
+    step(masks, masks._controls[2], recorder, value=2)
     assert masks.sample == 2
     assert masks.result is before
     changed = {masks._edges, masks._kept, masks._dropped, masks._running, masks._now, masks._words, masks}

@@ -12,86 +12,11 @@ from dlwidgets.compute.context import Context, tick
 from dlwidgets.compute.dropout.activations import activation_named
 from dlwidgets.compute.dropout.arguments import checked_count, checked_probabilities, checked_probability
 from dlwidgets.compute.dropout.combined import Combined, combine
-from dlwidgets.compute.dropout.simulation import draw, expected, simulate
+from dlwidgets.compute.dropout.rounding import rounded_range
+from dlwidgets.compute.dropout.simulation import draw, draw_masks, simulate
 
 _TOLERANCE = 1e-12
 """Up to where two orders of operations count as equal: rounding in float64 is a thousand times smaller."""
-
-
-@dataclass(frozen=True, eq=False)
-class Neuron:
-    """A network with one hidden layer, dropout after its ReLU, and one output, over many masks.
-
-    The output is linear in the mask, so its mean over all masks is exactly the output in eval mode.
-
-    Attributes
-    ----------
-    inputs, hidden
-        Values of the input and of the hidden units in eval mode.
-    masks
-        True where a hidden unit survived.
-    outputs, running_mean
-        The output with each mask, and the mean over the masks up to it.
-    eval_output
-        Without dropout.
-    standard_deviation
-        Of the output over all masks, exactly.
-    low, high
-        ``eval_output`` minus and plus two standard errors of the running mean, 2 standard_deviation / sqrt(samples so
-        far); about 95 % of running means lie between them.
-    """
-
-    inputs: Float[Tensor, "input"]
-    hidden: Float[Tensor, "unit"]
-    masks: Bool[Tensor, "sample unit"]
-    outputs: Float[Tensor, "sample"]
-    running_mean: Float[Tensor, "sample"]
-    eval_output: float
-    standard_deviation: float
-    low: Float[Tensor, "sample"]
-    high: Float[Tensor, "sample"]
-
-
-def masked_neuron(
-    probability: float,
-    num_samples: int = 200,
-    seed: int = 0,
-    *,
-    num_inputs: int = 4,
-    num_hidden: int = 10,
-    context: Context | None = None,
-) -> Neuron:
-    """A small fixed network under ``num_samples`` masks drawn with ``seed``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a number is of the wrong kind or out of range.
-    """
-    tick(context, 0.0, "drawing masks")
-    probability = checked_probability(probability)
-    shape = (checked_count(num_hidden, "num_hidden"), checked_count(num_inputs, "num_inputs"))
-    generator = torch.Generator().manual_seed(3)  # the network is the same for every setting
-    inputs = torch.rand(shape[1], generator=generator, dtype=torch.float64)
-    into = torch.randn(shape, generator=generator, dtype=torch.float64) + 0.5
-    out_of = torch.randn(shape[0], generator=generator, dtype=torch.float64) + 0.3
-    hidden = (into @ inputs).relu()
-    draws = draw(hidden * out_of, probability, "identity", num_samples=num_samples, seed=seed)
-    counts = torch.arange(1, len(draws.totals) + 1, dtype=torch.float64)
-    center = draws.expected.mean.sum() if probability < 1 else (hidden * out_of).sum()
-    deviation = draws.expected.variance.sum().sqrt()
-    margin = 2 * deviation / counts.sqrt()
-    return Neuron(
-        inputs=inputs,
-        hidden=hidden,
-        masks=draws.masks,
-        outputs=draws.totals,
-        running_mean=draws.totals.cumsum(0) / counts,
-        eval_output=float((hidden * out_of).sum()),
-        standard_deviation=float(deviation),
-        low=center - margin,
-        high=center + margin,
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +38,8 @@ class InARow:
         The chance of it, binomial with 1 - q.
     added
         The chance if q were ``total``; all NaN where that exceeds 1.
+    largest
+        A round number that none of the shares exceeds.
     """
 
     combined: Combined
@@ -122,10 +49,11 @@ class InARow:
     single: Float[Tensor, "count"]
     exact: Float[Tensor, "count"]
     added: Float[Tensor, "count"]
+    largest: float
 
 
 def in_a_row(
-    probabilities: Any, num_units: int = 20, num_samples: int = 2000, seed: int = 0, *, context: Context | None = None
+    probabilities: Any, num_units: int = 20, num_samples: int = 1000, seed: int = 0, *, context: Context | None = None
 ) -> InARow:
     """Dropouts in a row on ``num_units`` units, beside the one dropout with the same effect.
 
@@ -136,22 +64,27 @@ def in_a_row(
     """
     tick(context, 0.0, "drawing masks")
     chances = checked_probabilities(probabilities)
-    units = torch.ones(checked_count(num_units, "num_units"), dtype=torch.float64)
+    num_units = checked_count(num_units, "num_units")
     combined, total = combine(*chances), math.fsum(chances)
 
     def shares(p: Any, seed: int) -> Tensor:
-        kept = draw(units, p, "identity", num_samples=num_samples, seed=seed).masks.sum(1)
-        return torch.bincount(kept, minlength=len(units) + 1).double() / len(kept)
+        kept = draw_masks((num_units,), p, num_samples, seed).sum(1)
+        return torch.bincount(kept, minlength=num_units + 1).double() / len(kept)
 
-    nothing = torch.full((len(units) + 1,), torch.nan, dtype=torch.float64)
+    row, single = shares(chances, seed), shares(combined.probability, seed + 1)
+    exact = binomial(num_units, math.prod(1 - p for p in chances))
+    possible = total <= 1
+    added = binomial(num_units, 1 - total) if possible else torch.full_like(exact, torch.nan)
+    highest = max(float(each.max()) for each in (row, single, exact, *([added] if possible else [])))
     return InARow(
         combined=combined,
         total=total,
-        num_kept=torch.arange(len(units) + 1),
-        in_a_row=shares(chances, seed),
-        single=shares(combined.probability, seed + 1),
-        exact=binomial(len(units), math.prod(1 - p for p in chances)),
-        added=binomial(len(units), 1 - total) if total <= 1 else nothing,
+        num_kept=torch.arange(num_units + 1),
+        in_a_row=row,
+        single=single,
+        exact=exact,
+        added=added,
+        largest=rounded_range(0.0, highest)[1],
     )
 
 
@@ -183,6 +116,8 @@ class Orders:
         The largest magnitude of ``difference`` over all masks: every unit both kept and dropped.
     same
         Whether that is nothing but rounding.
+    output_range, difference_range
+        Round numbers between which all outputs and means, and all differences, lie.
     """
 
     x: Float[Tensor, "unit"]
@@ -197,6 +132,8 @@ class Orders:
     dropped_after: float
     largest_difference: float
     same: bool
+    output_range: tuple[float, float]
+    difference_range: tuple[float, float]
 
 
 def both_orders(
@@ -215,20 +152,27 @@ def both_orders(
     x = torch.linspace(-3, 3, checked_count(num_units, "num_units"), dtype=torch.float64)
     before, after = (draw(x, probability, activation, order, num_samples=1, seed=seed) for order in ("before", "after"))
     one, other = before.expected, after.expected
-    largest = max(float((getattr(one, name) - getattr(other, name)).abs().max()) for name in ("kept", "dropped"))
+    kept, dropped = one.kept - other.kept, one.dropped - other.dropped
+    largest = max(float(kept.abs().max()), float(dropped.abs().max()))
+    outputs = torch.stack([each for order in (one, other) for each in (order.kept, order.dropped)])
+    difference = torch.where(before.masks[0], kept, dropped)
     return Orders(
         x=x,
         activation=f(x),
         mask=before.masks[0],
         before=before.values[0],
         after=after.values[0],
-        difference=before.values[0] - after.values[0],
+        difference=difference,
         mean_before=one.mean,
         mean_after=other.mean,
         dropped_before=float(f(torch.zeros((), dtype=torch.float64))),
         dropped_after=0.0,
         largest_difference=largest,
         same=largest < _TOLERANCE,
+        output_range=rounded_range(float(outputs.min()), float(outputs.max())),
+        difference_range=rounded_range(
+            min(float(kept.min()), float(dropped.min())), max(float(kept.max()), float(dropped.max()))
+        ),
     )
 
 
@@ -252,6 +196,8 @@ class Scaling:
         Estimates of them from ``num_samples`` masks.
     mean_interval, variance_interval
         The estimates minus and plus two of their standard errors; a variance is not below 0.
+    largest_variance
+        A round number that neither the curve nor the estimate with its interval exceeds.
     """
 
     probabilities: Float[Tensor, "probability"]
@@ -265,6 +211,7 @@ class Scaling:
     sampled_variance: float
     mean_interval: tuple[float, float]
     variance_interval: tuple[float, float]
+    largest_variance: float
     num_samples: int
 
 
@@ -288,23 +235,26 @@ def scaling(
     probability = checked_probability(probability)
     unit = torch.tensor([float(value)], dtype=torch.float64)
     grid = torch.linspace(0, 0.9, 91, dtype=torch.float64)
-    exact = expected(unit, probability, "identity", scaled=scaled)
     sampled = simulate(unit, probability, "identity", num_samples=num_samples, seed=seed, device="cpu")
     factor = 1.0 if scaled else 1 - probability  # without scaling every output is that many times as large
+    mean = factor * float(sampled.mean_exact)
     sampled_mean, sampled_variance = factor * float(sampled.mean), factor**2 * float(sampled.variance)
     of_mean = 2 * factor * float(sampled.mean_standard_error)
     of_variance = 2 * factor**2 * float(sampled.variance_standard_error)
+    variances = unit**2 * grid * (1 / (1 - grid) if scaled else 1 - grid)
+    highest = sampled_variance + of_variance
     return Scaling(
         probabilities=grid,
         eval_output=float(unit),
-        means=unit * (1 if scaled else 1 - grid) * torch.ones_like(grid),
-        variances=unit**2 * grid * (1 / (1 - grid) if scaled else 1 - grid),
-        mean=float(exact.mean),
-        variance=float(exact.variance),
-        agrees=abs(float(exact.mean - unit)) < _TOLERANCE * max(1.0, abs(float(unit))),
+        means=(unit * (1 if scaled else 1 - grid)).expand_as(grid),
+        variances=variances,
+        mean=mean,
+        variance=factor**2 * float(sampled.variance_exact),
+        agrees=abs(mean - float(unit)) < _TOLERANCE * max(1.0, abs(float(unit))),
         sampled_mean=sampled_mean,
         sampled_variance=sampled_variance,
         mean_interval=(sampled_mean - of_mean, sampled_mean + of_mean),
-        variance_interval=(max(0.0, sampled_variance - of_variance), sampled_variance + of_variance),
+        variance_interval=(max(0.0, sampled_variance - of_variance), highest),
+        largest_variance=rounded_range(0.0, max(highest, float(variances.max())))[1],
         num_samples=sampled.num_samples,
     )

@@ -135,15 +135,6 @@ class _Experiment:
         nothing = torch.zeros_like(y)
         return (y, nothing) if self.placement == "after" else (activation(y), activation(nothing))
 
-    def masks(self, shape: torch.Size, count: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-        """``count`` masks of that shape. Uniform numbers u and mask = u >= p: of two probabilities the higher one drops
-        what the lower one drops and more, which is what moving a slider should look like."""
-        mask = torch.ones((count, *shape), dtype=torch.bool, device=generator.device)
-        for p in self.probabilities:
-            uniform = torch.rand((count, *shape), generator=generator, dtype=dtype, device=generator.device)
-            mask &= uniform >= p
-        return mask
-
     def expected(self, x: Tensor, wide: torch.dtype) -> Expected:
         keep, drop = self.keep_rate, self.drop_rate
         kept, dropped = (value.to(wide) for value in self.kept_and_dropped(x))
@@ -180,6 +171,17 @@ def _checked_units(x: object) -> Tensor:
         count = int((~units.isfinite()).sum())
         raise ValueError(f"x must be finite, got {count} of {units.numel()} numbers that are NaN or infinite")
     return units
+
+
+def _masks(
+    probabilities: tuple[float, ...], shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype
+) -> Tensor:
+    """True where a unit survives. Uniform numbers u and mask = u >= p: of two probabilities the higher one drops what
+    the lower one drops and more, which is what moving a slider should look like."""
+    mask = torch.ones(shape, dtype=torch.bool, device=generator.device)
+    for p in probabilities:
+        mask &= torch.rand(shape, generator=generator, dtype=dtype, device=generator.device) >= p
+    return mask
 
 
 def _wide(device: torch.device) -> torch.dtype:
@@ -263,7 +265,7 @@ def simulate(
     def add(start: int, count: int) -> None:
         state = generator.get_state()
         try:
-            masks = experiment.masks(units.shape, count, generator, wide)
+            masks = _masks(experiment.probabilities, (count, *units.shape), generator, wide)
             outputs = torch.where(masks, exact.kept, exact.dropped)
             first = outputs[0] if start == 0 else origin
             deviations = outputs - first
@@ -300,6 +302,18 @@ def simulate(
     return Simulation(**{name: value.to("cpu", dtype) for name, value in fields.items()}, num_samples=n)
 
 
+def draw_masks(
+    shape: Iterable[int], probabilities: float | Iterable[float], num_samples: int = 100, seed: int = 0
+) -> Bool[Tensor, "sample *unit"]:
+    """The masks alone: True where a unit of that shape survives; the same ones as `draw` uses.
+
+    Arguments and errors as for `simulate`.
+    """
+    chances = checked_probabilities(probabilities)
+    generator = torch.Generator().manual_seed(checked_seed(seed))
+    return _masks(chances, (checked_count(num_samples, "num_samples"), *shape), generator, torch.float64)
+
+
 def draw(
     x: Tensor,
     probabilities: float | Iterable[float],
@@ -318,8 +332,7 @@ def draw(
     experiment = _checked(probabilities, activation, placement, scaled)
     units = _checked_units(x).cpu()
     num_samples = checked_count(num_samples, "num_samples")
-    generator = torch.Generator().manual_seed(checked_seed(seed))
-    masks = experiment.masks(units.shape, num_samples, generator, torch.float64)
+    masks = draw_masks(units.shape, experiment.probabilities, num_samples, seed)
     values = torch.where(masks, *experiment.kept_and_dropped(units))
     exact = experiment.expected(units, torch.float64)
     counts = torch.arange(1, num_samples + 1, dtype=torch.float64).reshape(-1, *[1] * units.ndim)
