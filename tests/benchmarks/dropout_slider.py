@@ -41,12 +41,20 @@ SLIDERS = {
 }
 """Which box of the page, and which of its handles."""
 
+FRAMES = """() => {
+    const request = window.requestAnimationFrame.bind(window);
+    window.requestAnimationFrame = callback => request(time => {
+        window.inFrame = true;
+        try { callback(time) } finally { queueMicrotask(() => { window.inFrame = false }) }
+    });
+    window.afterPaint = callback => window.inFrame ? setTimeout(callback) : request(() => setTimeout(callback));
+}"""
+"""What changes while a frame is being made (d3 draws there) is in that frame, anything else in the next one."""
+
 WATCH = """() => {
     window.painted = {}, window.pressed = {}, window.last = {};
     document.querySelectorAll('.bench').forEach((box, index) => {
-        const note = () => requestAnimationFrame(() => setTimeout(() => {
-            window.painted[window.last[index]] = performance.now();
-        }));
+        const note = () => window.afterPaint(() => { window.painted[window.last[index]] = performance.now() });
         const observer = new MutationObserver(note);
         const watched = index === 0 ? '.widget-label:last-child' : '.dlw-dropout-words, svg';
         for (const part of box.querySelectorAll(watched)) {
@@ -69,8 +77,9 @@ def main() -> None:
         lab = Lab(Path(folder))
         browser = playwright.chromium.launch(executable_path=chromium.find(), args=CHROMIUM_FLAGS)
         notebook = Notebook(lab, browser, [CELL], name="dropout", height=2600)
-        notebook.run_all()
         page = notebook.page
+        page.evaluate(FRAMES)
+        notebook.run_all()
         page.locator(".bench").nth(4).locator(".bqplot").last.wait_for()
         page.evaluate(WATCH)
         order = random.Random(0)
