@@ -1,12 +1,11 @@
 """GradientFlowMeter: watch, while your own loop trains, where in the network the gradient dies or explodes."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import traitlets
 
+from dlwidgets.widgets.assigning import Assigning
 from dlwidgets.widgets.base import Exhibit
 from dlwidgets.widgets.busy_kernel import answer_while_busy
 from dlwidgets.widgets.gradient_flow_charts import words_label
@@ -22,7 +21,7 @@ NOBODY = -1
 """What the choice of positions holds for none, because None would be no choice at all."""
 
 
-class GradientFlowMeter(Exhibit):
+class GradientFlowMeter(Assigning, Exhibit):
     """The gradients of a network, live, while an ordinary loop trains it; nothing in the loop or the model changes.
 
     >>> meter = GradientFlowMeter(model, optimizer)
@@ -60,10 +59,9 @@ class GradientFlowMeter(Exhibit):
         self._polling: Polling | None = None
         self._seen = -1
         self._finding: int | None = None
-        self._assigns = False
         super().__init__(**kwargs)
         self._build()
-        answer_while_busy(self)
+        answer_while_busy([self, *self._adopted.values()])
         self._draw()
 
     @classmethod
@@ -172,7 +170,7 @@ class GradientFlowMeter(Exhibit):
             options=list(QUANTITIES), description="heat map", layout={"width": "230px"}
         )
         self._position_choice = ipywidgets.Dropdown(
-            options=[("none", NOBODY)], description="position", layout={"width": "min(320px, 100%)"}
+            options=[("none", NOBODY)], description="position", layout={"width": "min(320px, 100% - 4px)"}
         )
         self._slider = ipywidgets.IntSlider(
             min=0, max=0, description="back to", readout=False, disabled=True, layout={"width": "min(300px, 100%)"}
@@ -193,7 +191,8 @@ class GradientFlowMeter(Exhibit):
         ):
             self._label(widget, name)
         self._connect()
-        self.children = [self._state, self._verdicts.box, controls, self._pictures.box, self._about]
+        pictures = self._pictures
+        self.children = [self._state, self._verdicts.box, controls, pictures.top, self._about, pictures.below]
 
     def _connect(self) -> None:
         pictures = self._pictures
@@ -206,24 +205,9 @@ class GradientFlowMeter(Exhibit):
         ):
             widget.observe(self._react(self._unless_assigning(handler)), name)
         pictures.profile_dots.on_element_click(self._react(self._on_dot))
+        pictures.calls.bars.on_element_click(self._react(self._on_call))
         for name in ("step", "position", "quantity"):
             self.observe(self._unless_assigning(lambda _: self._draw()), name)
-
-    @contextmanager
-    def _assigning(self) -> Iterator[None]:
-        """Inside, changes are our own: nothing is drawn because of them."""
-        before, self._assigns = self._assigns, True
-        try:
-            yield
-        finally:
-            self._assigns = before
-
-    def _unless_assigning(self, handler: Callable[[Any], None]) -> Callable[[Any], None]:
-        def handle(change: Any) -> None:
-            if not self._assigns:
-                handler(change)
-
-        return handle
 
     @traitlets.validate("quantity")
     def _check_quantity(self, proposal: Any) -> str:
@@ -275,6 +259,11 @@ class GradientFlowMeter(Exhibit):
         if isinstance(index, int) and index < len(self._pictures.profile_dots.x):
             self._pick(int(self._pictures.profile_dots.x[index]))
 
+    def _on_call(self, _: Any, event: Any) -> None:
+        index, positions = event.get("data", {}).get("index"), self._pictures.calls.positions
+        if isinstance(index, int) and index < len(positions):
+            self._pick(positions[index])
+
     def _pick(self, position: int | None) -> None:
         self._finding = None
         self.position = position
@@ -315,6 +304,7 @@ class GradientFlowMeter(Exhibit):
             self._pictures.show_heat(flow, self.quantity)
             self._pictures.show_step(flow, row)
             self._pictures.show_history(flow, self.position)
+            self._pictures.calls.show(flow, self.position, row)
             self._pictures.select(self.position, row, rows, parameters)
         self._about.value = "" if self.position is None else describe_position(flow, self.position, row)
         self._pictures.heat.alt = describe_flow(flow)

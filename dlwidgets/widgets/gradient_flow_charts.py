@@ -1,6 +1,6 @@
 """The kinds of figure that GradientFlowMeter and its laboratory are drawn with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import bqplot
@@ -9,6 +9,7 @@ import numpy as np
 
 from dlwidgets.marks.palette import OKABE_ITO
 from dlwidgets.widgets.arrays import to_plot
+from dlwidgets.widgets.keys import GREY
 
 if TYPE_CHECKING:
     from dlwidgets.compute.gradient_flow.picture import Curve
@@ -101,6 +102,10 @@ class Chart:
             )
         )
 
+    def hints(self) -> Any:
+        """Add points that appear under the mouse only, to say the exact numbers of a line; none so far."""
+        return self.dots(GREY, size=80, opacities=[0.0], hovered_style={"opacity": "1"}, stroke=GREY)
+
     def limit(self, low: float, high: float, ticks: Sequence[float]) -> None:
         """Fix what y shows, and where it is numbered."""
         self.scales["y"].min, self.scales["y"].max = low, high
@@ -118,6 +123,15 @@ class Chart:
 def put(mark: Any, curve: "Curve") -> None:
     """Give a line or points the coordinates of a curve."""
     mark.x, mark.y = to_plot(curve.x), to_plot(curve.y)
+
+
+def put_hints(mark: Any, *curves: tuple["Curve", Callable[[int], str]]) -> None:
+    """Give `Chart.hints` the points of several curves, each with the words in front of a point's number, by its x."""
+    mark.names = np.array(
+        [f"{say(int(x))} {y:.4g}" for curve, say in curves for x, y in zip(curve.x, curve.y, strict=True)], dtype=str
+    )
+    mark.x = to_plot(np.concatenate([curve.x for curve, _ in curves]))
+    mark.y = to_plot(np.concatenate([curve.y for curve, _ in curves]))
 
 
 def side_by_side(*panels: ipywidgets.Widget) -> ipywidgets.Box:

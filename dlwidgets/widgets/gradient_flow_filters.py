@@ -5,12 +5,14 @@ from typing import Any
 import ipywidgets
 import traitlets
 
+from dlwidgets.marks.cell_readout import CellReadout
 from dlwidgets.marks.palette import diverging_scale
 from dlwidgets.marks.raster import Raster, raster_figure
 from dlwidgets.widgets.arrays import to_plot
 from dlwidgets.widgets.base import Exhibit
-from dlwidgets.widgets.gradient_flow_charts import side_by_side, words_label
+from dlwidgets.widgets.gradient_flow_charts import BLUE, VERMILLION, side_by_side, words_label
 from dlwidgets.widgets.gradient_flow_words import describe_filters
+from dlwidgets.widgets.keys import keyed
 
 TITLES = {"plain": "plain: y = f(x)", "residual": "residual: y = f(x) + x", "difference": "plain − residual"}
 
@@ -32,16 +34,27 @@ class FilterComparison(Exhibit):
             min=0.0,
             max=1.0,
             step=0.05,
-            description="distance of the target from the identity",
-            style={"description_width": "initial"},
-            layout={"width": "min(460px, 100%)"},
+            description="distance",
+            layout={"width": "min(340px, 100%)"},
         )
         self._button = ipywidgets.Button(description="train both filters", layout={"width": "150px"})
         self._words = words_label()
-        self._words.value = "A plain convolution y = f(x) beside a residual one y = f(x) + x, on the same target."
+        self._words.value = (
+            "A plain convolution y = f(x) beside a residual one y = f(x) + x, on the same target: the identity plus "
+            "noise of the chosen distance."
+        )
         self._pictures = {name: Raster(scales={"color": diverging_scale(min=-1.2, max=1.2)}) for name in TITLES}
         figures = [raster_figure(self._pictures[name], title=title, height=220) for name, title in TITLES.items()]
-        self._row = self._own(side_by_side(*figures))
+        self._readouts = {
+            name: CellReadout(raster=raster, quantity="weight", text="Point at a weight for its number.")
+            for name, raster in self._pictures.items()
+        }
+        panels = [ipywidgets.VBox([figure, self._readouts[name]]) for name, figure in zip(TITLES, figures, strict=True)]
+        for figure, panel in zip(figures, panels, strict=True):
+            figure.layout.min_width, panel.layout.flex = "180px", "1 1 220px"
+            figure.title_style = {"font-size": "14px"}
+        signs = keyed(side_by_side(*panels), ("bar", BLUE, "negative"), ("bar", VERMILLION, "positive"))
+        self._row = self._own(signs)
         controls = ipywidgets.Box([self._button, self._slider])
         controls.add_class("dlw-flow-controls")
         self._label(self._slider, "Distance of the target from the identity")
@@ -62,12 +75,14 @@ class FilterComparison(Exhibit):
         filters = self.result
         if filters is None:
             return
-        from dlwidgets.compute.gradient_flow.picture import filter_pictures, tile_boxes
+        from dlwidgets.compute.gradient_flow.picture import filter_pictures, tile_boxes, tile_names
 
         self.children = [*self.children[:2], self._row]
         for name, picture in filter_pictures(filters).items():
             self._pictures[name].image = to_plot(picture, name=name)
             self._pictures[name].boxes = to_plot(tile_boxes(filters))
+            self._readouts[name].rows = tile_names("output", picture.shape[0], filters)
+            self._readouts[name].columns = tile_names("input", picture.shape[1], filters)
         self._words.value = describe_filters(filters)
 
     def _describe(self) -> str:

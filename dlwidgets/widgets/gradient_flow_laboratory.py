@@ -1,19 +1,34 @@
 """The laboratory of GradientFlowMeter: what depth, activation, initialisation and residual paths do to the gradient."""
 
+import dataclasses
+import time
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import traitlets
 
 from dlwidgets.widgets.arrays import to_plot
-from dlwidgets.widgets.base import Exhibit
-from dlwidgets.widgets.gradient_flow_charts import BLUE, GREEN, ORANGE, Chart, put, side_by_side, words_label
+from dlwidgets.widgets.assigning import Assigning
+from dlwidgets.widgets.base import PROGRESS_INTERVAL, Exhibit
+from dlwidgets.widgets.gradient_flow_charts import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    VERMILLION,
+    Chart,
+    put,
+    put_hints,
+    side_by_side,
+    words_label,
+)
 from dlwidgets.widgets.gradient_flow_filters import FilterComparison
 from dlwidgets.widgets.gradient_flow_words import describe_profile, describe_training
 from dlwidgets.widgets.keys import keyed
 
 if TYPE_CHECKING:
-    from dlwidgets.compute.gradient_flow import Training
+    from dlwidgets.compute.gradient_flow import Profile, Training
 
 CHOICES: dict[str, list[Any]] = {
     "width": [16, 32, 64, 128, 256],
@@ -30,7 +45,7 @@ STEPS = 400
 """How many steps the button trains."""
 
 
-class NetworkPanel(Exhibit):
+class NetworkPanel(Assigning, Exhibit):
     """One network of the laboratory: its gradient profile at initialisation, and how it trains.
 
     Args:
@@ -38,7 +53,9 @@ class NetworkPanel(Exhibit):
 
     Attributes:
         result: the `Profile` at initialisation.
-        training: the `Training` of the last run for this configuration, None until there is one.
+        training: the `Training` of the last run for this configuration, None until there is one. It grows while the
+            network trains, and keeps what was done when that is stopped.
+        peers: the panels beside it, whose profiles are drawn on the same axis.
 
     Raises:
         TypeError, ValueError: as `Configuration` does.
@@ -52,7 +69,8 @@ class NetworkPanel(Exhibit):
         first = _to_configuration({} if configuration is None else configuration)
         super().__init__(**kwargs)
         self.training: Training | None = None
-        self._assigns = False
+        self.peers: Sequence[NetworkPanel] = ()
+        self._drawn = 0.0
         self._fields = tuple(Configuration.__dataclass_fields__)
         self._build()
         self.observe(lambda _: self._on_configuration(), "configuration")
@@ -66,8 +84,16 @@ class NetworkPanel(Exhibit):
         """Train for 400 steps in the background, as the button does; a second call begins anew."""
         from dlwidgets.compute.gradient_flow import train_laboratory
 
+        self.training = None
         self._compute(
-            train_laboratory, self.configuration, STEPS, lane="long", topic="training", then=self._took_training
+            train_laboratory,
+            self.configuration,
+            STEPS,
+            lane="long",
+            topic="training",
+            then=self._took_training,
+            published=self._took_some_training,
+            failed=lambda _: self._show_training(),
         )
 
     # Making the parts, once
@@ -81,9 +107,9 @@ class NetworkPanel(Exhibit):
         for name, values in CHOICES.items():
             self._controls[name] = ipywidgets.Dropdown(
                 options=values,
-                description=name.replace("_", " "),
-                style={"description_width": "90px"},
-                layout={"width": "200px"},
+                description="normalise" if name == "normalisation" else name.replace("_", " "),
+                style={"description_width": "88px"},
+                layout={"width": "178px"},
             )
         for name in ("residual", "shared"):
             text = "residual paths" if name == "residual" else "one shared layer"
@@ -92,46 +118,48 @@ class NetworkPanel(Exhibit):
         self._button.on_click(self._react(lambda _: self.train()))
         for name, control in self._controls.items():
             self._label(control, name.replace("_", " ").capitalize())
-            control.observe(self._react(lambda change, name=name: self._on_control(name, change["new"])), "value")
+            control.observe(self._react(self._unless_assigning(partial(self._on_control, name))), "value")
         controls = ipywidgets.Box([*self._controls.values(), self._button])
         controls.add_class("dlw-flow-controls")
-        self._chart = Chart("gradient norm at initialisation", "layer, from input to output", log=True, height=260)
+        self._chart = Chart("gradient at initialisation", "layer, input to output", log=True, height=260)
         self._spread = self._chart.band(BLUE)
-        self._theory = self._chart.line(ORANGE, dashed=True)
         self._median = self._chart.line(BLUE)
+        self._theory = self._chart.line(ORANGE, dashed=True)
+        self._missing = self._chart.dots(VERMILLION, marker="triangle-down", size=50)
+        self._hints = self._chart.hints()
         self._curve = Chart("test loss / var(y)", "step", tick_format=".3~g", height=220)
-        self._best = self._curve.line(ORANGE, dashed=True)
         self._loss = self._curve.line(GREEN)
+        self._best = self._curve.line(ORANGE, dashed=True)
+        self._loss_hints = self._curve.hints()
         self._words, self._training_words = words_label(), words_label()
+        self._words.layout.min_height = "4.2em"  # as many lines in both panels, so that their charts stay level
         self.children = [
             controls,
-            self._words,
             keyed(
                 self._chart.figure,
                 ("line", BLUE, "median of 5 seeds"),
                 ("band", BLUE, "quartiles"),
                 ("dashed", ORANGE, "theory"),
+                ("falling", VERMILLION, "0 or not finite"),
             ),
-            self._training_words,
+            self._words,
             keyed(self._curve.figure, ("line", GREEN, "this network"), ("dashed", ORANGE, "the best constant")),
+            self._training_words,
         ]
         self._label(self._chart.figure, "Gradient norm by layer at initialisation")
         self._label(self._curve.figure, "Test loss over the variance of the targets")
 
     # What a person changes
 
-    def _on_control(self, name: str, value: Any) -> None:
-        if not self._assigns:
-            import dataclasses
-
-            self.configuration = dataclasses.replace(self.configuration, **{name: value})
+    def _on_control(self, name: str, change: Any) -> None:
+        self.configuration = dataclasses.replace(self.configuration, **{name: change["new"]})
 
     def _on_configuration(self) -> None:
         from dlwidgets.compute.gradient_flow import profile_at_initialisation
 
+        self._stop()  # a training of the former network
         self.training = None
-        self._assigns = True
-        try:
+        with self._assigning():
             for name, control in self._controls.items():
                 value = getattr(self.configuration, name)
                 if name in CHOICES and value not in control.options:
@@ -139,38 +167,59 @@ class NetworkPanel(Exhibit):
                 if name == "depth":
                     control.max = max(control.max, value)
                 control.value = value
-        finally:
-            self._assigns = False
         self._compute(profile_at_initialisation, self.configuration)
 
     def _took_training(self, training: "Training") -> None:
         if training.configuration == self.configuration:
             self.training = training
 
+    def _took_some_training(self, training: "Training") -> None:
+        self._took_training(training)
+        now = time.monotonic()
+        if now - self._drawn >= PROGRESS_INTERVAL:
+            self._drawn = now
+            self._show_training()
+
+    # Drawing
+
     def _render(self) -> None:
+        if self.result is not None:
+            self._show_profile(self.result)
+        self._show_training()
+
+    def _show_profile(self, profile: "Profile") -> None:
+        from dlwidgets.compute.gradient_flow.picture import index_ticks, log_curve, profile_band, profile_limits
+
+        panels = [panel for panel in (self, *self.peers) if panel.result is not None]
+        limits = profile_limits(*(panel.result for panel in panels))
+        for panel in panels:
+            panel._chart.limit(*limits)
+        self._chart.number(index_ticks(len(profile.layer)))
+        median = log_curve(profile.median)
+        put(self._median, median)
+        put_hints(self._hints, (median, lambda layer: f"layer {layer}: gradient norm"))
+        self._missing.x = to_plot(median.missing)
+        self._missing.y = to_plot([limits[0]] * len(median.missing))
+        low, high = profile_band(profile)
+        self._spread.x, self._spread.y = to_plot(low.x), to_plot([low.y.tolist(), high.y.tolist()])
+        put(self._theory, log_curve(profile.median[:0] if profile.theory is None else profile.theory))
+        self._words.value = describe_profile(profile)
+
+    def _show_training(self) -> None:
         from dlwidgets.compute.gradient_flow.picture import (
             best_constant_curve,
             index_ticks,
-            log_curve,
-            profile_limits,
             training_curve,
             training_limits,
         )
 
-        profile, training = self.result, self.training
-        self._training_words.value = describe_training(training)
-        if profile is not None:
-            self._chart.limit(*profile_limits(profile))
-            self._chart.number(index_ticks(len(profile.layer)))
-            put(self._median, log_curve(profile.median))
-            low, high = log_curve(profile.low), log_curve(profile.high)
-            if len(low.x) == len(high.x):
-                self._spread.x, self._spread.y = to_plot(low.x), to_plot([low.y.tolist(), high.y.tolist()])
-            put(self._theory, log_curve(profile.median[:0] if profile.theory is None else profile.theory))
-            self._words.value = describe_profile(profile)
+        training = self.training
+        self._training_words.value = describe_training(training, STEPS)
         self._curve.limit(*training_limits(training))
         self._curve.number(index_ticks(STEPS + 1))
-        put(self._loss, training_curve(training))
+        curve = training_curve(training)
+        put(self._loss, curve)
+        put_hints(self._loss_hints, (curve, lambda step: f"step {step}: loss/var(y)"))
         put(self._best, best_constant_curve(STEPS))
 
     def _describe(self) -> str:
@@ -197,6 +246,7 @@ class GradientLaboratory(Exhibit):
         right = _to_configuration({"activation": "tanh"} if right is None else right)
         super().__init__(**kwargs)
         self.left, self.right = NetworkPanel(left), NetworkPanel(right)
+        self.left.peers, self.right.peers = (self.right,), (self.left,)
         self.filters = FilterComparison()
         self.children = [side_by_side(self.left, self.right), self.filters]
 

@@ -9,7 +9,18 @@ import numpy as np
 from dlwidgets.marks.cell_readout import CellReadout
 from dlwidgets.marks.raster import Raster
 from dlwidgets.widgets.arrays import to_plot
-from dlwidgets.widgets.gradient_flow_charts import BLUE, GREEN, ORANGE, SKY, VERMILLION, Chart, put, side_by_side
+from dlwidgets.widgets.gradient_flow_calls import CallShares
+from dlwidgets.widgets.gradient_flow_charts import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    SKY,
+    VERMILLION,
+    Chart,
+    put,
+    put_hints,
+    side_by_side,
+)
 from dlwidgets.widgets.gradient_flow_words import HINT, number, position_names
 from dlwidgets.widgets.keys import keyed
 
@@ -29,7 +40,8 @@ class FlowPictures:
         heat: the picture of positions by sampled steps.
         readout: what its hovered or pinned cell holds.
         profile_dots, ratio_dots: points that can be clicked, by position and by parameter.
-        box: everything, from top to bottom.
+        calls: the gradient of a shared parameter by call.
+        top, below: the pictures that are pointed at, and those that answer.
     """
 
     def __init__(self) -> None:
@@ -52,39 +64,45 @@ class FlowPictures:
             display_toolbar=False,
             layout=ipywidgets.Layout(width="auto", min_width="240px", height="270px"),
         )
-        self._profile = Chart("gradient norms", "position, from input to output", log=True, height=270)
+        self._profile = Chart("gradient norms", "position, input to output", log=True, height=270)
         self._profile_line = self._profile.line(BLUE)
         self.profile_dots = self._profile.dots(BLUE, selected_style=SELECTED)
         self._profile_missing = self._profile.dots(VERMILLION, marker="triangle-down", size=50)
+        self.calls = CallShares()
         self._history = Chart("one position through time", "step", log=True)
-        self._history_line = self._history.line(BLUE)
+        self._history_line, self._history_hints = self._history.line(BLUE), self._history.hints()
         self._loss = Chart("loss", "step", tick_format="~g")
-        self._loss_line = self._loss.line(GREEN)
+        self._loss_line, self._loss_hints = self._loss.line(GREEN), self._loss.hints()
         self._activations = Chart("activations", "position")
         self._mean = self._activations.line(BLUE)
         self._std = self._activations.line(ORANGE)
+        self._activation_hints = self._activations.hints()
         self._fractions = Chart("shares of activations", "position", tick_format=".0%")
         self._fractions.limit(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
         self._zeros = self._fractions.line(SKY)
         self._saturated = self._fractions.line(VERMILLION)
         self._dead = self._fractions.line(GREEN, dashed=True)
+        self._fraction_hints = self._fractions.hints()
         self._ratios = Chart("update / weight", "parameter", log=True)
         self._healthy = self._ratios.band(GREEN)
         self.ratio_dots = self._ratios.dots(BLUE, selected_style=SELECTED)
         self._ratio_missing = self._ratios.dots(VERMILLION, marker="triangle-down", size=50)
-        self.box = ipywidgets.VBox(
+        self.top = ipywidgets.VBox(
             [
                 side_by_side(
-                    keyed(self._profile.figure),
-                    keyed(self.heat_figure),
+                    keyed(self._profile.figure, ("falling", VERMILLION, "0 or not finite")), keyed(self.heat_figure)
                 ),
                 self.readout,
+            ]
+        )
+        self.below = ipywidgets.VBox(
+            [
+                side_by_side(keyed(self._history.figure), self.calls.box),
                 side_by_side(
-                    keyed(self._history.figure),
                     keyed(
                         self._ratios.figure,
                         ("band", GREEN, "healthy, about 1e-3"),
-                        ("falling", VERMILLION, "exactly 0"),
+                        ("falling", VERMILLION, "0 or not finite"),
                     ),
                     keyed(self._loss.figure),
                 ),
@@ -102,7 +120,10 @@ class FlowPictures:
 
     def names(self) -> list[tuple[ipywidgets.Widget, str]]:
         """Every figure with its name."""
-        charts = (self._profile, self._history, self._ratios, self._loss, self._activations, self._fractions)
+        charts = (
+            *(self._profile, self._history, self.calls.chart, self._ratios, self._loss),
+            *(self._activations, self._fractions),
+        )
         return [(self.heat_figure, "Heat map"), *((chart.figure, chart.figure.title) for chart in charts)]
 
     @property
@@ -160,9 +181,23 @@ class FlowPictures:
         self._activations.limit(low, high, round_ticks(low, high, 5))
         put(self._mean, mean)
         put(self._std, std)
-        put(self._zeros, linear_curve(flow.zero_fraction[row]))
-        put(self._saturated, linear_curve(flow.saturated_fraction[row]))
-        put(self._dead, linear_curve(flow.dead_fraction[row]))
+        zeros, saturated = linear_curve(flow.zero_fraction[row]), linear_curve(flow.saturated_fraction[row])
+        dead = linear_curve(flow.dead_fraction[row])
+        put(self._zeros, zeros)
+        put(self._saturated, saturated)
+        put(self._dead, dead)
+        if len(names) <= MAX_DOTS:
+            put_hints(
+                self._activation_hints,
+                (mean, lambda i: f"{i}: {names[i]}, mean"),
+                (std, lambda i: f"{i}: {names[i]}, standard deviation"),
+            )
+            put_hints(
+                self._fraction_hints,
+                (zeros, lambda i: f"{i}: {names[i]}, share of zeros"),
+                (saturated, lambda i: f"{i}: {names[i]}, share saturated"),
+                (dead, lambda i: f"{i}: {names[i]}, share of dead units"),
+            )
         self._show_ratios(flow, row)
 
     def _show_ratios(self, flow: "GradientFlow", row: int) -> None:
@@ -196,6 +231,7 @@ class FlowPictures:
         self._history.limit(curve.low, curve.high, curve.ticks)
         self._history.figure.title = f"gradient norm of {position_names(flow)[shown]}"
         put(self._history_line, curve)
+        put_hints(self._history_hints, (curve, lambda step: f"step {step:,}: gradient norm"))
         self._history.number(round_ticks(0, int(flow.steps[-1]), 5))
         if not len(flow.loss):
             self._loss.figure.title = "loss: none logged"
@@ -205,6 +241,7 @@ class FlowPictures:
         self._loss.limit(loss.low, loss.high, round_ticks(loss.low, loss.high, 5))
         self._loss.number(round_ticks(0, int(flow.loss_steps[-1]), 5))
         put(self._loss_line, loss)
+        put_hints(self._loss_hints, (loss, lambda step: f"step {step:,}: loss"))
 
     def select(self, position: int | None, row: int, rows: list[int], parameters: list[int]) -> None:
         """Mark the selected position and step, and the rows of a finding."""

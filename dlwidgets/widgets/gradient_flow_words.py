@@ -43,7 +43,7 @@ def describe_state(meter: "Meter", flow: "GradientFlow | None", drawing: float) 
 
 def describe_position(flow: "GradientFlow", position: int, row: int) -> str:
     """All numbers of one position in one sampled step, and what the verdicts say about it."""
-    from dlwidgets.compute.gradient_flow.picture import verdicts_on
+    from dlwidgets.compute.gradient_flow.picture import first_units, verdicts_on
 
     def at(table: str) -> float:
         return float(getattr(flow, table)[row, position])
@@ -58,10 +58,23 @@ def describe_position(flow: "GradientFlow", position: int, row: int) -> str:
         f"{number(at('gradient_norm'))}; activations {number(at('activation_mean'))} ± {number(at('activation_std'))}"
         + (f", {', '.join(shares)}." if shares else ".")
     )
+    lines = [text]
+    if position in flow.dead_units:
+        units = flow.dead_units[position]
+        first, count = first_units(units)
+        listed = ", ".join(map(str, first)) + (", …" if count > len(first) else "")
+        lines.append(f"Zero on every sample so far: {count:,} of {len(units):,} units ({listed}).")
+    for shared in flow.shared:
+        if position in shared.positions:
+            call = shared.positions.index(position)
+            lines.append(
+                f"{visible(shared.parameter)} is used at {len(shared.positions)} positions: this one contributes a "
+                f"gradient of norm {number(float(shared.gradient_norm[row, call]))}, "
+                f"{number(float(shared.share[row, call]))} of the whole."
+            )
     verdicts = verdicts_on(flow, position)
-    if not verdicts:
-        return f"{text}\nNo verdict concerns this position."
-    return "\n".join([text, *(f"{verdict.kind}: {visible(verdict.sentence)}" for verdict in verdicts)])
+    lines += [f"{verdict.kind}: {visible(verdict.sentence)}" for verdict in verdicts]
+    return "\n".join(lines if verdicts else [*lines, "No verdict concerns this position."])
 
 
 def describe_flow(flow: "GradientFlow | None") -> str:
@@ -74,23 +87,29 @@ def describe_flow(flow: "GradientFlow | None") -> str:
 
 def describe_profile(profile: "Profile") -> str:
     """What a gradient profile at initialisation says, beside the theory."""
-    ratio = number(float(profile.median[0] / profile.median[-1]))
-    theory = "no simple theory for it" if profile.factor is None else f"theory {profile.factor:.3f}"
+    first, last = float(profile.median[0]), float(profile.median[-1])
+    theory = "no simple theory for it" if profile.factor is None else f"theory {profile.factor:.3f} per layer"
+    if not (math.isfinite(first) and math.isfinite(last)):
+        return f"The gradient, or the signal itself, grows beyond what float32 can hold, 3e38 ({theory})."
+    if first == 0 or last == 0:
+        return f"The gradient falls to exactly 0 on its way back: float32 holds nothing below 1e-45 ({theory})."
     return (
-        f"From the last activation back to the first the gradient changes by a factor {ratio}: "
-        f"{profile.measured_factor:.3f} per layer ({theory}); median of {len(profile.gradient_norm)} seeds."
+        f"From the last activation back to the first the gradient changes by a factor {number(first / last)}: "
+        f"{profile.measured_factor:.3f} per layer ({theory.removesuffix(' per layer')}); "
+        f"median of {len(profile.gradient_norm)} seeds."
     )
 
 
-def describe_training(training: "Training | None") -> str:
-    """What a training run reached, against the best constant."""
+def describe_training(training: "Training | None", steps: int) -> str:
+    """What a training run of ``steps`` has reached so far, against the best constant."""
     if training is None:
         return ""
     if training.diverged is not None:
         return f"The loss was not finite after {training.diverged} steps: the training exploded."
-    last = float(training.ratio[-1])
+    done, last = int(training.step[-1]), float(training.ratio[-1])
     verdict = "no better than the best constant" if last > 0.95 else "better than the best constant"
-    return f"After {int(training.step[-1])} steps loss/var(y) is {last:.3f}: {verdict} (1)."
+    of = "" if done == steps else f" of {steps}"
+    return f"After {done}{of} steps loss/var(y) is {last:.3f}: {verdict} (1)."
 
 
 def describe_filters(filters: "ResidualFilters") -> str:

@@ -1,7 +1,5 @@
 """GradientFlowMeter without a browser: live redraws, what it shows and refuses, and that training stays as it was."""
 
-import copy
-import gc
 import math
 import threading
 import time
@@ -192,6 +190,59 @@ def test_a_verdict_is_a_sentence_that_leads_to_its_rows() -> None:
     meter.close()
 
 
+def test_a_shared_gradient_is_split_by_call_and_a_bar_leads_to_its_position(recorder: Any) -> None:
+    model = sigmoid_network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    meter = GradientFlowMeter(model, optimizer)
+    calls = meter._pictures.calls
+    assert "dlw-hidden" in calls.box._dom_classes
+    with meter:
+        train(model, optimizer, 2)
+    assert "dlw-hidden" not in calls.box._dom_classes
+    shared = meter.result.shared[0]
+    assert (shared.parameter, len(shared.positions)) == ("2.weight", 24)
+    np.testing.assert_allclose(calls.bars.y, shared.share[-1], rtol=0.1)  # 1e-40 is a float32 with few digits
+    assert calls.bars.y[0] < 1e-35 < 0.9 < calls.bars.y[-1]
+    assert calls.bars.base <= calls.bars.y[0]
+    assert calls.bars.selected is None
+    recorder.send_custom(calls.bars, {"event": "element_click", "data": {"index": 23}})
+    assert meter.position == shared.positions[23]
+    assert calls.bars.selected.tolist() == [23]
+    norm, share = float(shared.gradient_norm[-1, 23]), float(shared.share[-1, 23])
+    said = f"this one contributes a gradient of norm {norm:.4g}, {share:.4g} of the whole."
+    assert f"2.weight is used at 24 positions: {said}" in meter._about.value
+    assert meter.error == ""
+    meter.close()
+
+
+def test_dead_units_are_listed(recorder: Any) -> None:
+    model = nn.Sequential(nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 1))
+    with torch.no_grad():
+        model[0].bias[[2, *range(5, 20)]] = -100.0
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    meter = GradientFlowMeter(model, optimizer)
+    with meter:
+        train(model, optimizer, 2)
+    meter.position = 1
+    dead = [2, *range(5, 16)]
+    said = f"Zero on every sample so far: 16 of 20 units ({', '.join(map(str, dead))}, …)."
+    assert said in meter._about.value
+    meter.position = 0
+    assert "Zero on every sample" not in meter._about.value
+    meter.close()
+
+
+def test_lines_say_their_numbers_under_the_mouse(trained: GradientFlowMeter) -> None:
+    flow, pictures = trained.result, trained._pictures
+    hints = pictures._activation_hints
+    assert len(hints.x) == 2 * len(flow.positions)
+    assert hints.names[3] == f"3: 3 (Tanh), mean {float(flow.activation_mean[-1, 3]):.4g}"
+    assert pictures._loss_hints.names[2] == f"step 2: loss {float(flow.loss[2]):.4g}"
+    assert pictures._history_hints.names[1] == f"step 1: gradient norm {float(flow.gradient_norm[1, 0]):.4g}"
+    zeros = f"1: 1 (ReLU), share of zeros {float(flow.zero_fraction[-1, 1]):.4g}"
+    assert zeros in pictures._fraction_hints.names.tolist()
+
+
 # Live
 
 
@@ -298,22 +349,6 @@ def test_training_is_bitwise_the_same_with_the_widget() -> None:
     assert torch.equal(bare[2], watched[2])
 
 
-def test_many_runs_of_a_cell_leave_nothing_behind(num_models: Any) -> None:
-    model = small_network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    before = None
-    for _ in range(20):  # whatever one run leaves, the others add nothing
-        meter = GradientFlowMeter(model, optimizer)
-        with meter:
-            train(model, optimizer, 1)
-        meter.close()
-        before = num_models() if before is None else before
-    gc.collect()
-    assert num_models() == before
-    assert num_hooks(model) == 0
-    copy.deepcopy(model)
-
-
 def test_a_loss_that_is_not_finite_is_a_verdict() -> None:
     model = small_network()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e30)
@@ -385,9 +420,9 @@ def test_a_log_axis_gets_what_it_can_show_and_hears_of_the_rest() -> None:
     values = torch.tensor([1e-300, 0.0, math.nan, 2.0, math.inf, 3e200], dtype=torch.float64)
     curve = log_curve(values)
     assert curve.x.tolist() == [0, 3, 5]
-    assert curve.y.tolist() == [1e-36, 2.0, 1e36]
+    assert curve.y.tolist() == [1e-44, 2.0, 1e36]
     assert curve.missing.tolist() == [1, 4]
-    assert (curve.low, curve.high) == (pytest.approx(1e-36), pytest.approx(1e36))
+    assert (curve.low, curve.high) == (pytest.approx(1e-44, abs=0), pytest.approx(1e36))
     assert len(curve.ticks) <= 6
     assert linear_curve(values[2:]).x.tolist() == [1, 3]
     empty = log_curve(torch.full((3,), math.nan, dtype=torch.float64))
@@ -485,6 +520,60 @@ def test_training_is_held_against_the_best_constant_and_forgotten_with_the_netwo
     assert len(panel._loss.y) == 0
 
 
+def test_a_training_grows_on_the_screen_and_stop_keeps_what_was_done(
+    laboratory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = laboratory.left
+    assert (len(panel._loss.y), panel._training_words.value) == (0, "")
+    seen: list[int] = []
+    show = panel._show_training
+
+    def stop_after_three() -> None:
+        show()
+        seen.append(len(panel._loss.y))
+        if len(seen) == 4:  # the first shows none
+            panel._stop()
+
+    monkeypatch.setattr(panel, "_show_training", stop_after_three)
+    monkeypatch.setattr("dlwidgets.widgets.gradient_flow_laboratory.PROGRESS_INTERVAL", 0.0)
+    panel.train()
+    panel.wait(LIMIT)
+    done = int(panel.training.step[-1])
+    assert seen[:4] == sorted(set(seen[:4]))
+    assert 0 < done < 400
+    assert panel._training_words.value.startswith(f"After {done} of 400 steps loss/var(y) is")
+    np.testing.assert_allclose(panel._loss.y, panel.training.ratio, rtol=1e-6)
+    assert panel.error == ""
+
+
+def test_both_profiles_are_drawn_on_one_axis(laboratory: Any) -> None:
+    left, right = laboratory.left, laboratory.right
+    left.configuration = {"depth": 20, "width": 16}
+    laboratory.wait(LIMIT)
+    limits = [(panel._chart.scales["y"].min, panel._chart.scales["y"].max) for panel in (left, right)]
+    assert limits[0] == limits[1]
+    assert limits[0][0] <= float(left.result.median.min())
+    assert limits[0][1] >= float(right.result.median.max())
+
+
+@pytest.mark.parametrize(
+    ("configuration", "said"),
+    [
+        ({"depth": 40, "gain": 0.5, "width": 16}, "falls to exactly 0"),
+        ({"depth": 40, "gain": 30.0, "width": 16, "activation": "relu"}, "grows beyond what float32 can hold"),
+    ],
+)
+def test_a_profile_beyond_float32_says_so(configuration: dict, said: str) -> None:
+    laboratory = GradientFlowMeter.laboratory(configuration, {"depth": 2, "width": 16})
+    laboratory.wait(LIMIT)
+    panel = laboratory.left
+    assert said in panel._words.value
+    assert panel.error == ""
+    assert panel._missing.x.tolist() == torch.nonzero(panel.result.median == 0).flatten().tolist()
+    assert (len(panel._missing.x) > 0) == ("0" in said)
+    laboratory.close()
+
+
 def test_the_plain_filter_is_the_residual_one_and_a_delta(laboratory: Any) -> None:
     filters = laboratory.filters
     filters.closeness = 0.3
@@ -497,6 +586,8 @@ def test_the_plain_filter_is_the_residual_one_and_a_delta(laboratory: Any) -> No
     np.testing.assert_allclose(filters._pictures["difference"].image, delta, atol=1e-6)
     np.testing.assert_allclose(filters._pictures["plain"].image[:3, 3:], filters.result.plain[0, 1], atol=1e-6)
     assert filters._pictures["plain"].boxes[:, :4].tolist() == [[0, 0, 3, 3], [0, 3, 3, 6], [3, 0, 6, 3], [3, 3, 6, 6]]
+    assert filters._readouts["plain"].rows[4] == "output 1, row 1"
+    assert filters._readouts["plain"].columns[5] == "input 1, column 2"
 
 
 @pytest.mark.parametrize(

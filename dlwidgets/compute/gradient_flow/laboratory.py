@@ -260,6 +260,8 @@ def train_laboratory(
 ) -> Training:
     """Train a network of the laboratory and follow its test loss at ``points`` + 1 steps, the last after the last step.
 
+    If ``context`` has a method ``publish`` too, that is called with the `Training` so far at each of these steps.
+
     Raises
     ------
     TypeError, ValueError
@@ -279,7 +281,15 @@ def train_laboratory(
     variance = float(test_y.var(unbiased=False))
     optimizer = _optimizer(model, configuration)
     every = max(1, steps // points)
-    at, losses, diverged = [], [], None
+    publish = getattr(context, "publish", None)
+    at: list[int] = []
+    losses: list[float] = []
+
+    def so_far() -> Training:
+        found = torch.tensor(losses, dtype=torch.float64)
+        diverged = None if math.isfinite(losses[-1]) else at[-1]
+        return Training(torch.tensor(at), found, found / variance, 1.0, diverged, configuration)
+
     for step in range(steps + 1):
         if step % every == 0 or step == steps:
             model.eval()
@@ -289,16 +299,16 @@ def train_laboratory(
             at.append(step)
             losses.append(loss)
             if not math.isfinite(loss):
-                diverged = step
                 break
+            if publish is not None:
+                publish(so_far())
             tick(context, step / steps, f"step {step} of {steps}, loss/var(y) {loss / variance:.3f}")
         if step < steps:
             x = torch.randn(configuration.batch, configuration.inputs, generator=generator)
             optimizer.zero_grad()
             nn.functional.mse_loss(model(x), _target(x)).backward()
             optimizer.step()
-    found = torch.tensor(losses, dtype=torch.float64)
-    return Training(torch.tensor(at), found, found / variance, 1.0, diverged, configuration)
+    return so_far()
 
 
 def _target(x: Tensor) -> Tensor:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .laboratory import Profile, ResidualFilters, Training
-from .result import GradientFlow
+from .result import GradientFlow, SharedParameter
 from .verdicts import Verdict
 
 MAX_COLUMNS = 240
@@ -20,7 +20,7 @@ MAX_COLUMNS = 240
 HEALTHY = (3e-4, 3e-3)
 """The band around 1e-3 in which the updates of a network that learns well mostly lie, as a share of the weights."""
 
-SMALLEST, LARGEST = 1e-36, 1e36
+SMALLEST, LARGEST = 1e-44, 1e36
 """What a picture's float32 numbers can hold; what lies beyond is drawn at the rim."""
 
 
@@ -153,6 +153,18 @@ def index_ticks(count: int) -> list[int]:
     return sorted({int(tick) for tick in round_ticks(0, max(count - 1, 1)) if tick == int(tick) and tick < count})
 
 
+def shared_at(flow: GradientFlow, position: int | None) -> SharedParameter | None:
+    """The first shared parameter that a position uses; of those that no position or another uses, the first of all."""
+    of_position = [shared for shared in flow.shared if position in shared.positions]
+    return next(iter(of_position or flow.shared), None)
+
+
+def first_units(units: Bool[Tensor, "unit"], most: int = 12) -> tuple[list[int], int]:
+    """The first indices at which ``units`` is True, at most ``most`` of them, and how many there are in all."""
+    found = units.nonzero().flatten().tolist()
+    return found[:most], len(found)
+
+
 def verdicts_on(flow: GradientFlow, position: int) -> tuple[Verdict, ...]:
     """The verdicts that concern a position."""
     return tuple(verdict for verdict in flow.verdicts if flow.positions[position] in verdict.positions)
@@ -168,11 +180,17 @@ def rows_of(flow: GradientFlow, verdict: Verdict) -> tuple[list[int], list[int]]
     )
 
 
-def profile_limits(profile: Profile) -> tuple[float, float, tuple[float, ...]]:
-    """What a log axis shows of a profile at initialisation, and its ticks."""
-    tables = [profile.low, profile.high] + ([] if profile.theory is None else [profile.theory])
+def profile_limits(*profiles: Profile) -> tuple[float, float, tuple[float, ...]]:
+    """What a log axis shows of profiles at initialisation, so that they can be compared, and its ticks."""
+    tables = [table for p in profiles for table in (p.low, p.median, p.high, p.theory) if table is not None]
     low, high = decades(*tables)
     return low, high, powers_of_ten(low, high)
+
+
+def profile_band(profile: Profile) -> tuple[Curve, Curve]:
+    """The quartiles of a profile, where both of them can be drawn on a log axis."""
+    both = (profile.low > 0) & torch.isfinite(profile.high)
+    return log_curve(profile.low[both], profile.layer[both]), log_curve(profile.high[both], profile.layer[both])
 
 
 def training_limits(training: Training | None) -> tuple[float, float, list[float]]:
@@ -212,3 +230,9 @@ def tile_boxes(filters: ResidualFilters) -> list[tuple[int, int, int, int]]:
     num_out, num_in, height, width = filters.plain.shape
     corners = [(i * height, j * width) for i in range(num_out) for j in range(num_in)]
     return [(row, column, row + height, column + width) for row, column in corners]
+
+
+def tile_names(channel: str, count: int, filters: ResidualFilters) -> list[str]:
+    """What each of ``count`` rows (or columns) of those pictures is called: its channel and its place in the kernel."""
+    size = filters.plain.shape[-1]
+    return [f"{channel} {i // size}, {'row' if channel == 'output' else 'column'} {i % size}" for i in range(count)]
