@@ -118,3 +118,40 @@ def test_a_cell_that_fails_before_it_makes_anything_keeps_the_old_one(notebook: 
     notebook.run("survivor = Small()", "may fail")
     notebook.run("try:\n    survivor = Small(nonsense=1)\nexcept TypeError: pass", "may fail")
     assert notebook.run("survivor.comm is None") == "False"
+
+
+def test_a_hundred_runs_of_a_training_cell_leave_one_meter_and_its_hooks(notebook: Notebook) -> None:
+    notebook.run(
+        """
+import threading, warnings
+from torch.optim.optimizer import _global_optimizer_post_hooks
+import torch
+from dlwidgets import GradientFlowMeter
+
+model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+def step():
+    optimizer.zero_grad()
+    model(torch.randn(8, 4)).mean().backward()
+    optimizer.step()
+
+def left():
+    kinds = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
+    hooks = sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
+    hooks += sum(len(table) for table in (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks))
+    hooks += len(_global_optimizer_post_hooks)
+    return *alive(), hooks, sum(thread.name == "dlwidgets-meter" for thread in threading.enumerate())
+"""
+    )
+    notebook.run("meter = GradientFlowMeter(model, optimizer)\nmeter", "made")
+    train = "with meter:\n    step()"
+    whole = f"meter = GradientFlowMeter(model, optimizer)\n{train}\nmeter"
+    # Never detaches: the next run's meter takes the place of the one that is still attached.
+    broken_off = "warnings.simplefilter('ignore')\nmeter = GradientFlowMeter(model, optimizer)\nmeter.attach()\nstep()"
+    for code, runs in ((train, 100), (whole, 8), (broken_off, 8)):
+        notebook.run(code, "training")
+        once = notebook.run("left()")
+        for _ in range(runs - 1):
+            notebook.run(code, "training")
+        assert notebook.run("left()") == once
