@@ -81,14 +81,19 @@ $(FRONT_END): $(JS_SOURCES) package.json node_modules/.stamp
 	touch $@
 
 # The peers that `make bench` measures us against, each in an environment of its own and never in ours.
-$(STAMPS)/peers: $(STAMPS)/package constraints.txt $(FRONT_END)
-	$(PYTHON) -m venv .venv-torchlens
-	.venv-torchlens/bin/python -m pip install --quiet -c constraints.txt torch torchlens==2.36.1
-	$(PYTHON) -m venv .venv-wandb
-	.venv-wandb/bin/python -m pip install --quiet -c constraints.txt torch numpy wandb==0.31.0
-	$(PYTHON) -m venv .venv-scatter
-	.venv-scatter/bin/python -m pip install --quiet -c constraints.txt \
-		jupyterlab ipywidgets bqplot jaxtyping lazy-loader jupyter-scatter==1.0.1
+PEER_PIP = .venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+$(STAMPS)/peer-torchlens: PEER := torch torchlens==2.36.1
+$(STAMPS)/peer-wandb: PEER := torch numpy wandb==0.31.0
+$(STAMPS)/peer-scatter: PEER := jupyterlab ipywidgets bqplot jaxtyping lazy-loader jupyter-scatter==1.0.1
+
+$(STAMPS)/peer-%: $(STAMPS)/package constraints.txt
+	rm -rf .venv-$*
+	$(BIN)/python -m venv .venv-$*
+	$(PEER_PIP) $(PEER)
+	touch $@
+
+$(STAMPS)/peers: $(STAMPS)/peer-torchlens $(STAMPS)/peer-wandb $(STAMPS)/peer-scatter $(FRONT_END)
 	$(MAKE) wheel
-	.venv-scatter/bin/python -m pip install --quiet --no-deps dist/dlwidgets-*.whl
+	.venv-scatter/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/dlwidgets-*.whl
 	touch $@

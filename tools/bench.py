@@ -25,7 +25,7 @@ def main() -> int:
     wanted = sys.argv[1:]
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} cores")
     shared = [str(PROJECT / "tests" / "browser"), str(PROJECT / "tools")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(shared)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(shared), "WANDB_SILENT": "true"}
     for variable, folder in PEERS.items():
         python = PROJECT / folder / "bin" / "python"
         if python.exists():
