@@ -49,14 +49,18 @@ test('at a node only its own picture counts, and neighbours that are missing do 
   assert.deepEqual(cornersAt(grid, 0, 1).corners, [{ index: 0, weight: 1 }]);
   assert.deepEqual([...blend(grid, cornersAt(grid, 0, 1).corners)!], [10]);
   assert.equal(blend(grid, cornersAt(grid, 0.5, 1).corners), null);
+  const [sum, mixed] = [Float32Array.of(7), Uint8ClampedArray.of(7)];
+  assert.equal(blend({ ...grid, valid: null }, cornersAt(grid, 0.5, 1).corners, sum, mixed), mixed);
+  assert.deepEqual([...mixed], [15]);
   assert.deepEqual(cornersAt({ ...grid, rows: 1, columns: 1 }, 0.3, 0.9).corners, [{ index: 0, weight: 1 }]);
 });
 
 test('bytes become pixels, grey or coloured', () => {
   const stack = Uint8Array.of(0, 100, 200, 255, 1, 2, 3, 4);
   assert.deepEqual(pictureOf(stack, [2, 2], 1).bytes, Uint8Array.of(1, 2, 3, 4));
-  assert.deepEqual([...toPixels(pictureOf(stack, [1, 2]))], [0, 0, 0, 255, 100, 100, 100, 255]);
-  assert.deepEqual([...toPixels(pictureOf(stack, [1, 1, 3], 1))], [255, 1, 2, 255]);
+  const bytesOf = (pixels: Uint32Array<ArrayBuffer>) => [...new Uint8Array(pixels.buffer)];
+  assert.deepEqual(bytesOf(toPixels(pictureOf(stack, [1, 2]))), [0, 0, 0, 255, 100, 100, 100, 255]);
+  assert.deepEqual(bytesOf(toPixels(pictureOf(stack, [1, 1, 3], 1))), [255, 1, 2, 255]);
   assert.deepEqual(curveOf(pictureOf(Uint8Array.of(0, 255, 51), [1, 3])), [0, 1, 0.2]);
 });
 
@@ -75,6 +79,7 @@ test('tiles keep their place in the data while the plane moves, and double as it
 
 test('words say where the probe is and how far to trust its picture', () => {
   assert.equal(describePlace(['z1', 'z2'], [0.3, -1.2], 'exact'), 'z1 0.3, z2 −1.2: decoded exactly');
+  assert.equal(describePlace(['z1', 'z2'], [], 'none'), 'Move over the plane to decode it.');
   assert.equal(describePlace(['z1'], [0.3, 0], 'interpolated'), 'z1 0.3: interpolated');
   assert.equal(describePoint(7, undefined), 'data point 7');
   assert.equal(describePoint(7, 'cat'), 'data point 7, cat');

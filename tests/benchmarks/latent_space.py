@@ -1,8 +1,9 @@
-"""What decoding under the pointer costs, in one page and interleaved.
+"""What decoding under the pointer costs, with real moves of the mouse, interleaved in one page.
 
-From a pointer move to the frame that shows the new picture, without the kernel, beside the frame of an empty handler
-(goal: at most 1.2 times its 95th percentile), and from a pointer move to the exact picture beside a trivial kernel
-round trip (goal: at most 1.3 times).
+From a pointer move to the painted frame that shows the new picture, beside the frame of an empty handler (goal: at most
+1.2 times its 95th percentile), in a notebook and in an exported page without a kernel; and from a pointer move to the
+exact picture beside a trivial kernel round trip (goal: at most 1.3 times): one that the same kind of move starts, over
+a cloud of two points whose pointer a label answers, and one that the key press of a slider starts.
 """
 
 import random
@@ -12,13 +13,14 @@ from pathlib import Path
 
 import chromium
 from jupyter import CHROMIUM_FLAGS, Lab, Notebook
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
-NUM_STEPS = 100
+NUM_STEPS = 80
 CELL = """
 import ipywidgets, torch
 from sklearn.datasets import load_digits
 from dlwidgets.compute.latent_space import train_vae
+from dlwidgets.marks.point_cloud import PointCloud, point_figure
 from dlwidgets.widgets.latent_space import LatentSpaceExplorer
 
 digits = load_digits()
@@ -27,44 +29,49 @@ vae = train_vae(images, digits.target, epochs=5)
 explorer = LatentSpaceExplorer(vae.autoencoder, images, digits.target)
 slider, label = ipywidgets.IntSlider(0, 0, 10000), ipywidgets.Label("0")
 slider.observe(lambda change: setattr(label, "value", str(change["new"])), "value")
+cloud = PointCloud([0, 1], [0, 1])
+cloud.observe(lambda change: setattr(label, "value", str(change["new"])), "pointer")
 label.add_class("trivial-answer")
 explorer.wait()
-ipywidgets.VBox([slider, label, explorer])
+ipywidgets.VBox([explorer, slider, label, point_figure(cloud)])
 """
-FRAME = """(selector) => new Promise((done) => {
-    const svg = document.querySelector(selector).closest('svg');
-    const box = document.querySelector('canvas.dlw-points-hover').getBoundingClientRect();
-    const start = performance.now();
-    svg.dispatchEvent(new PointerEvent('EVENT', {
-        bubbles: true, clientX: box.left + box.width * (.2 + .6 * Math.random()),
-        clientY: box.top + box.height * (.2 + .6 * Math.random())}));
-    requestAnimationFrame(() => { const channel = new MessageChannel();
-        channel.port1.onmessage = () => done(performance.now() - start); channel.port2.postMessage(0); });
-})"""
-EXACT = """() => new Promise((done) => {
-    const decoded = document.querySelector('.dlw-decoded');
-    const svg = document.querySelector('canvas.dlw-points-hover').closest('svg');
-    const box = document.querySelector('canvas.dlw-points-hover').getBoundingClientRect();
-    const start = performance.now();
-    svg.dispatchEvent(new PointerEvent('pointermove', {
-        bubbles: true, clientX: box.left + box.width * (.2 + .6 * Math.random()),
-        clientY: box.top + box.height * (.2 + .6 * Math.random())}));
-    const observer = new MutationObserver(() => {
-        if (decoded.dataset.source === 'exact') { observer.disconnect(); done(performance.now() - start); }
-    });
-    observer.observe(decoded, {attributes: true, attributeFilter: ['data-source']});
-})"""
-TRIVIAL = """() => {
-    const label = document.querySelector('.trivial-answer');
-    window.answered = new Promise((done) => {
-        const observer = new MutationObserver(() => {
-            observer.disconnect();
-            done(performance.now() - window.pressed);
+WATCH = """(parent) => {
+    const empty = document.createElement('div');
+    empty.className = 'nothing-here';
+    empty.style = 'width: 320px; height: 320px';
+    empty.addEventListener('pointermove', () => undefined);
+    document.querySelector(parent).append(empty);
+    document.addEventListener('pointermove', event => {
+        window.began = performance.now();
+        requestAnimationFrame(() => {
+            const {port1, port2} = new MessageChannel();
+            port1.onmessage = () => { window.painted ??= performance.now() - event.timeStamp; };
+            port2.postMessage(null);
         });
-        observer.observe(label, {childList: true, characterData: true, subtree: true});
-    });
-    document.addEventListener('keydown', () => { window.pressed = performance.now(); }, {capture: true, once: true});
+    }, true);
+    document.addEventListener('keydown', () => { window.began = performance.now(); }, true);
+    const decoded = document.querySelector('.dlw-decoded');
+    new MutationObserver(() => {
+        if (decoded.dataset.source === 'exact') { window.exact ??= performance.now() - window.began; }
+    }).observe(decoded, {attributes: true, attributeFilter: ['data-source']});
+    const label = document.querySelector('.trivial-answer');
+    if (label !== null) {
+        new MutationObserver(() => { window.answered ??= performance.now() - window.began; })
+            .observe(label, {childList: true, characterData: true, subtree: true});
+    }
 }"""
+FORGET = "() => { window.painted = window.exact = window.answered = undefined }"
+
+# Until nothing is left of the step before: the page has not changed for some time.
+SETTLED = """() => new Promise((done) => {
+    let last = performance.now();
+    const observer = new MutationObserver(() => { last = performance.now(); });
+    observer.observe(document.body, {subtree: true, childList: true, characterData: true, attributes: true});
+    const look = () => {
+        if (performance.now() - last > 120) { observer.disconnect(); done(); } else { requestAnimationFrame(look); }
+    };
+    look();
+})"""
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -72,48 +79,89 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
+def compare(ours: tuple[str, list[float]], base: tuple[str, list[float]], goal: float) -> None:
+    """Print medians, 95th percentiles and their ratios."""
+    for name, values in (base, ours):
+        print(f"{name:>36}: median {statistics.median(values):5.1f} ms, p95 {percentile(values, 0.95):5.1f} ms")
+    middle = statistics.median(ours[1]) / statistics.median(base[1])
+    worst = percentile(ours[1], 0.95) / percentile(base[1], 0.95)
+    print(f"{'ratio':>36}: median {middle:.2f}, p95 {worst:.2f} (goal {goal})", flush=True)
+
+
+def move(page: Page, place: Locator, order: random.Random) -> None:
+    """Move the mouse somewhere on a part of the page, and wait for the frame."""
+    box = place.bounding_box()
+    assert box is not None
+    page.evaluate(FORGET)
+    across, down = order.uniform(0.2, 0.8), order.uniform(0.2, 0.8)
+    page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
+    page.wait_for_function("window.painted !== undefined")
+
+
+def frames(page: Page, notebook: Notebook | None) -> None:
+    """From a move to the painted frame: over the plane and over an empty handler."""
+    order = random.Random(0)
+    page.locator("canvas.dlw-points-hover").first.wait_for()
+    page.wait_for_function("document.querySelector('canvas.dlw-points-hover').getBoundingClientRect().width > 100")
+    page.evaluate(WATCH, ".jp-OutputArea" if notebook else "body")
+    places = {
+        "interpolated": page.locator("canvas.dlw-points-hover").first,
+        "empty handler": page.locator(".nothing-here"),
+    }
+    times: dict[str, list[float]] = {name: [] for name in places}
+    for step in range(NUM_STEPS + 5):
+        for name in order.sample(list(places), 2):
+            page.evaluate(SETTLED)
+            move(page, places[name], order)
+            if step >= 5:
+                times[name].append(page.evaluate("window.painted"))
+    where = "notebook" if notebook else "no kernel"
+    compare((f"interpolated, {where}", times["interpolated"]), (f"empty handler, {where}", times["empty handler"]), 1.2)
+    measures = page.evaluate("performance.getEntriesByName('dlwidgets:decode').map((entry) => entry.duration)")
+    print(
+        f"{'decoding alone':>36}: median {statistics.median(measures):5.2f} ms, p95 {percentile(measures, 0.95):.2f} ms"
+    )
+
+
+def round_trips(page: Page) -> None:
+    """From a move to the exact picture, and to the answer of a trivial handler."""
+    order = random.Random(1)
+    planes, handle = page.locator("canvas.dlw-points-hover"), page.locator(".jp-OutputArea .noUi-handle").last
+    times: dict[str, list[float]] = {"exact": [], "trivial, by a move": [], "trivial, by a key": []}
+    for step in range(NUM_STEPS + 5):
+        for name in order.sample(list(times), 3):
+            answer = "window.exact" if name == "exact" else "window.answered"
+            page.evaluate(SETTLED)
+            if name == "trivial, by a key":
+                handle.focus()
+                page.evaluate(FORGET)
+                page.keyboard.press("ArrowRight")
+            else:
+                move(page, planes.nth(0 if name == "exact" else 1), order)
+            page.wait_for_function(f"{answer} !== undefined")
+            if step >= 5:
+                times[name].append(page.evaluate(answer))
+    for name in ("trivial, by a move", "trivial, by a key"):
+        compare(("exact", times["exact"]), (name, times[name]), 1.3)
+
+
 def main() -> None:
     """Print medians, 95th percentiles and ratios."""
-    times: dict[str, list[float]] = {"empty handler": [], "interpolated": [], "trivial round trip": [], "exact": []}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         lab = Lab(Path(folder))
         browser = playwright.chromium.launch(executable_path=chromium.find(), args=CHROMIUM_FLAGS)
         notebook = Notebook(lab, browser, [CELL], name="latent")
         notebook.run_all()
-        page = notebook.page
-        page.locator("canvas.dlw-points-hover").wait_for()
-        page.evaluate(FRAME.replace("EVENT", "pointermove"), "canvas.dlw-points-hover")
-        handle = page.locator(".jp-OutputArea .noUi-handle").first
-        order = random.Random(0)
-        for step in range(NUM_STEPS + 5):
-            for name in order.sample(list(times), len(times)):
-                notebook.wait_for_python("not explorer._busy")
-                if name == "trivial round trip":
-                    page.evaluate(TRIVIAL)
-                    handle.focus()
-                    page.keyboard.press("ArrowRight")
-                    value = page.evaluate("window.answered")
-                elif name == "exact":
-                    value = page.evaluate(EXACT)
-                else:
-                    event = "pointermove" if name == "interpolated" else "dlw-nothing"
-                    value = page.evaluate(FRAME.replace("EVENT", event), "canvas.dlw-points-hover")
-                if step >= 5:
-                    times[name].append(value)
-        handlers = page.evaluate("performance.getEntriesByName('dlwidgets:decode').map((entry) => entry.duration)")
+        path = Path(folder) / "explorer.html"
+        notebook.execute(f"explorer.export({str(path)!r})")
+        frames(notebook.page, notebook)
+        round_trips(notebook.page)
         notebook.close()
-        browser.close()
         lab.stop()
-    for name, values in times.items():
-        print(f"{name:>18}: median {statistics.median(values):6.1f} ms, p95 {percentile(values, 0.95):6.1f} ms")
-    print(
-        f"{'decoding alone':>18}: median {statistics.median(handlers):6.2f} ms, p95 {percentile(handlers, 0.95):.2f} ms"
-    )
-    for ours, base in (("interpolated", "empty handler"), ("exact", "trivial round trip")):
-        middle = statistics.median(times[ours]) / statistics.median(times[base])
-        print(
-            f"{ours} / {base}: {middle:.2f} (p95 {percentile(times[ours], 0.95) / percentile(times[base], 0.95):.2f})"
-        )
+        page = browser.new_page(viewport={"width": 1400, "height": 2000})
+        page.goto(path.as_uri())
+        frames(page, None)
+        browser.close()
 
 
 if __name__ == "__main__":

@@ -6,13 +6,17 @@ import { blend, cornersAt, PictureGrid } from './interpolation';
 import { Picture, pictureOf } from './picture';
 
 export interface Decoded {
-  /** null: the decoder gave none here. */
+  /** Good until the next one is asked for; null: the decoder gave none here. */
   picture: Picture | null;
   inside: boolean;
 }
 
 /** The decoder's pictures over a plane, from which the browser interpolates without asking the kernel. */
 export class DecodedGridModel extends WidgetModel {
+  private gridNow!: PictureGrid | null | undefined;
+  private sum!: Float32Array<ArrayBuffer>;
+  private mixed!: Uint8ClampedArray<ArrayBuffer>;
+
   override defaults() {
     return {
       ...super.defaults(),
@@ -28,7 +32,21 @@ export class DecodedGridModel extends WidgetModel {
     };
   }
 
+  override initialize(attributes: object, options: never): void {
+    super.initialize(attributes, options);
+    this.on('change', () => (this.gridNow = undefined));
+  }
+
   get grid(): PictureGrid | null {
+    if (this.gridNow === undefined) {
+      this.gridNow = this.read();
+      const size = this.gridNow?.size ?? 0;
+      [this.sum, this.mixed] = [new Float32Array(size), new Uint8ClampedArray(size)];
+    }
+    return this.gridNow;
+  }
+
+  private read(): PictureGrid | null {
     const pictures: NDArray | null = this.get('pictures');
     if (!pictures) {
       return null;
@@ -51,7 +69,7 @@ export class DecodedGridModel extends WidgetModel {
       return null;
     }
     const { corners, inside } = cornersAt(grid, x, y);
-    const bytes = blend(grid, corners);
+    const bytes = blend(grid, corners, this.sum, this.mixed);
     const shape = (this.get('pictures') as NDArray).shape.slice(2);
     return { picture: bytes && pictureOf(bytes, shape), inside };
   }

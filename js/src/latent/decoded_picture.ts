@@ -5,12 +5,16 @@ import type { PointCloudModel } from '../marks/point_cloud_model';
 import { mismatch } from '../protocol';
 import { MODULE_NAME, MODULE_VERSION, PROTOCOL } from '../version';
 import type { DecodedGridModel } from './decoded_grid';
-import { paint, Picture, pictureOf } from './picture';
+import { Picture, pictureOf, Screen } from './picture';
+import { SourceFrame } from './source_frame';
 import { describePlace, describePoint, Source } from './words';
 
 /** The name of the performance measures from a new place to its picture, and how many are kept. */
 const MEASURE = 'dlwidgets:decode';
 const MAX_MEASURES = 1000;
+
+/** The words change this often at most, in milliseconds. */
+const WORDS_INTERVAL = 100;
 
 export class DecodedPictureModel extends DOMWidgetModel {
   override defaults() {
@@ -45,7 +49,7 @@ export class DecodedPictureModel extends DOMWidgetModel {
     this.follow();
   }
 
-  /** Moves our probe to wherever another panel's probe moves. */
+  /** Moves our probe to wherever another panel's probe moves; then each kernel side decodes for its own panel. */
   private follow(): void {
     this.stopListening();
     const cloud: PointCloudModel | null = this.get('cloud');
@@ -53,7 +57,7 @@ export class DecodedPictureModel extends DOMWidgetModel {
       this.listenTo(other, 'change:pointer', () => {
         if (cloud && !same(cloud.get('pointer'), other.get('pointer'))) {
           cloud.set('pointer', other.get('pointer'));
-          cloud.save_changes(); // each kernel side decodes for its own panel
+          cloud.save_changes();
         }
       });
     }
@@ -78,20 +82,26 @@ function same(a: number[], b: number[]): boolean {
 
 interface Tile {
   box: HTMLElement;
-  canvas: HTMLCanvasElement;
+  screen: Screen;
   caption: HTMLElement;
 }
 
-/** What the decoder makes of the place under the probe and, of the point under it, the data and its reconstruction. */
+/**
+ * What the decoder makes of the place under the probe and, of the point under it, the data and its reconstruction.
+ * Pictures are drawn at once; their words follow a little later, because to lay out text takes longer than all else.
+ */
 export class DecodedPictureView extends DOMWidgetView {
   private here!: Tile;
   private data!: Tile;
   private again!: Tile;
+  private frame!: SourceFrame;
+  private source!: Source;
+  private saying!: number;
   private measures!: number;
 
   override render(): void {
     super.render();
-    this.measures = 0;
+    this.saying = this.measures = 0;
     this.el.classList.add('dlw-decoded');
     const notice = mismatch(this.model.get('_protocol'), PROTOCOL);
     if (notice !== null) {
@@ -100,6 +110,8 @@ export class DecodedPictureView extends DOMWidgetView {
       return;
     }
     [this.here, this.data, this.again] = ['here', 'data', 'again'].map((name) => this.tile(name));
+    this.frame = new SourceFrame();
+    this.here.screen.canvas.after(this.frame.canvas);
     const { cloud, grid, model } = this;
     this.listenTo(cloud, 'change:pointer', this.showHere);
     this.listenTo(cloud, 'change:hovered change:clicked', this.showPoint);
@@ -125,24 +137,37 @@ export class DecodedPictureView extends DOMWidgetView {
     return this.model.get('grid');
   }
 
+  private get place(): number[] {
+    return this.cloud.get('pointer');
+  }
+
+  /** The index of the point to look at; -1 if there is none. */
+  private get index(): number {
+    const { cloud } = this;
+    const [hovered, clicked]: number[] = [cloud.get('hovered'), cloud.get('clicked')];
+    const index = hovered >= 0 ? hovered : clicked;
+    return index < cloud.cloud.length ? index : -1;
+  }
+
   private tile(name: string): Tile {
     const box = document.createElement('figure');
     box.className = `dlw-tile dlw-tile-${name}`;
-    const canvas = document.createElement('canvas');
-    canvas.setAttribute('role', 'img');
+    const screen = new Screen();
+    screen.canvas.setAttribute('role', 'img');
     const caption = document.createElement('figcaption');
-    box.append(canvas, caption);
+    box.append(screen.canvas, caption);
     this.el.append(box);
-    return { box, canvas, caption };
+    return { box, screen, caption };
   }
 
   private showHere(): void {
     const start = performance.now();
-    const place: number[] = this.cloud.get('pointer');
-    const { picture, source } = this.pictureAt(place);
-    this.el.dataset.source = source;
-    const words = place.length === 2 ? describePlace(this.model.get('axis_names'), place, source) : 'Move over the plane to decode it.';
-    this.show(this.here, picture, this.grid.get('curve'), words);
+    const { picture, source } = this.pictureAt(this.place);
+    if (source !== this.source) {
+      this.el.dataset.source = this.source = source;
+      this.frame.show(source);
+    }
+    this.show(this.here, picture, this.grid.get('curve'));
     if (++this.measures % MAX_MEASURES === 0) {
       performance.clearMeasures(MEASURE);
     }
@@ -164,28 +189,42 @@ export class DecodedPictureView extends DOMWidgetView {
   }
 
   private showPoint(): void {
-    const { model, cloud } = this;
-    const [hovered, clicked]: number[] = [cloud.get('hovered'), cloud.get('clicked')];
-    const index = hovered >= 0 ? hovered : clicked;
-    const known = index >= 0 && index < cloud.cloud.length;
+    const { model, index } = this;
+    const known = index >= 0;
     const own = known && model.get('looked_at') === index;
     const image = !known ? null : (this.nth('images', index) ?? (own ? this.single('looked_image') : null));
     const again = !known
       ? null
       : ((own ? this.single('looked_reconstruction') : null) ?? this.nth('reconstructions', index));
-    const color = known ? cloud.cloud.color?.[index] : undefined;
-    const name = color === undefined ? undefined : (model.get('classes') as string[])[color];
-    const curve: boolean = model.get('image_curve');
-    const hint = known ? describePoint(index, name) : 'hover a point: its picture';
-    this.show(this.data, image, curve, hint);
-    this.show(this.again, again, this.grid.get('curve'), known ? 'its reconstruction' : 'and its reconstruction');
+    this.show(this.data, image, model.get('image_curve'));
+    this.show(this.again, again, this.grid.get('curve'));
   }
 
-  private show({ box, canvas, caption }: Tile, picture: Picture | null, curve: boolean, words: string): void {
-    paint(canvas, picture, curve);
+  private show({ box, screen }: Tile, picture: Picture | null, curve: boolean): void {
+    screen.paint(picture, curve);
     box.classList.toggle('dlw-tile-empty', picture === null);
-    canvas.setAttribute('aria-label', words);
-    caption.textContent = words;
+    this.saying ||= window.setTimeout(() => {
+      this.saying = 0;
+      this.say();
+    }, WORDS_INTERVAL);
+  }
+
+  private say(): void {
+    this.frame.readColors();
+    const { model, cloud, place, index } = this;
+    const known = index >= 0;
+    const color = known ? cloud.cloud.color?.[index] : undefined;
+    const name = color === undefined ? undefined : (model.get('classes') as string[])[color];
+    for (const [{ screen, caption }, words] of [
+      [this.here, describePlace(model.get('axis_names'), place, this.source)],
+      [this.data, known ? describePoint(index, name) : 'hover a point: its picture'],
+      [this.again, known ? 'its reconstruction' : 'and its reconstruction'],
+    ] as const) {
+      if (caption.textContent !== words) {
+        caption.textContent = words;
+        screen.canvas.setAttribute('aria-label', words);
+      }
+    }
   }
 
   private single(name: string): Picture | null {
@@ -196,5 +235,10 @@ export class DecodedPictureView extends DOMWidgetView {
   private nth(name: string, index: number): Picture | null {
     const array: NDArray | null = this.model.get(name);
     return array && index < array.shape[0] ? pictureOf(array.data as Uint8Array, array.shape.slice(1), index) : null;
+  }
+
+  override remove(): void {
+    clearTimeout(this.saying);
+    super.remove();
   }
 }

@@ -2,7 +2,7 @@ import { DOMWidgetModel, DOMWidgetView } from '@jupyter-widgets/base';
 
 import { arraySerializer, NDArray } from '../arrays';
 import { MODULE_NAME, MODULE_VERSION, PROTOCOL } from '../version';
-import { paint, pictureOf } from './picture';
+import { pictureOf, Screen } from './picture';
 
 export class FilmstripModel extends DOMWidgetModel {
   override defaults() {
@@ -51,7 +51,8 @@ export class FilmstripView extends DOMWidgetView {
     for (let i = 0; i < count; i++) {
       const box = document.createElement('figure');
       box.className = 'dlw-tile';
-      const canvas = document.createElement('canvas');
+      const screen = new Screen();
+      const { canvas } = screen;
       canvas.setAttribute('role', 'img');
       canvas.setAttribute('aria-label', captions[i] ?? `picture ${i + 1} of ${count}`);
       box.append(canvas);
@@ -62,7 +63,7 @@ export class FilmstripView extends DOMWidgetView {
       }
       row.append(box);
       const shown = !valid || valid[i] !== 0;
-      paint(canvas, shown ? pictureOf(pictures!.data as Uint8Array, pictures!.shape.slice(1), i) : null, model.get('curve'));
+      screen.paint(shown ? pictureOf(pictures!.data as Uint8Array, pictures!.shape.slice(1), i) : null, model.get('curve'));
     }
   }
 }

@@ -45,17 +45,26 @@ function between(share: number, count: number): [number, number] {
   return [node, at - node];
 }
 
-/** The weighted mean of pictures, rounded to bytes; null if one of them is missing. */
-export function blend({ bytes, size, valid }: PictureGrid, corners: Corner[]): Uint8ClampedArray<ArrayBuffer> | null {
+/**
+ * The weighted mean of pictures, rounded to bytes; null if one of them is missing. What is given for `sum` and `mixed`
+ * is written over: then a picture costs no new memory.
+ */
+export function blend(
+  { bytes, size, valid }: PictureGrid,
+  corners: Corner[],
+  sum = new Float32Array(size),
+  mixed = new Uint8ClampedArray(size),
+): Uint8ClampedArray<ArrayBuffer> | null {
   if (valid && corners.some(({ index }) => valid[index] === 0)) {
     return null;
   }
-  const sum = new Float32Array(size);
+  sum.fill(0);
   for (const { index, weight } of corners) {
     const start = index * size;
     for (let i = 0; i < size; i++) {
       sum[i] += weight * bytes[start + i];
     }
   }
-  return Uint8ClampedArray.from(sum);
+  mixed.set(sum);
+  return mixed;
 }

@@ -1,3 +1,5 @@
+import { packColor } from '../palette';
+
 /** A small picture as it travels: bytes of grey (height, width) or of colours (height, width, 3). */
 export interface Picture {
   bytes: ArrayLike<number>;
@@ -13,14 +15,14 @@ export function pictureOf(bytes: Uint8Array | Uint8ClampedArray, shape: number[]
   return { bytes: bytes.subarray(index * size, (index + 1) * size), height, width, channels };
 }
 
-/** The four bytes a pixel that ImageData holds. */
-export function toPixels({ bytes, height, width, channels }: Picture): Uint8ClampedArray<ArrayBuffer> {
-  const pixels = new Uint8ClampedArray(4 * height * width);
-  for (let i = 0; i < height * width; i++) {
-    for (let part = 0; part < 3; part++) {
-      pixels[4 * i + part] = bytes[channels === 3 ? 3 * i + part : i];
-    }
-    pixels[4 * i + 3] = 255;
+/** One number a pixel, the four bytes that ImageData holds; written into `pixels`. */
+export function toPixels(
+  { bytes, height, width, channels }: Picture,
+  pixels = new Uint32Array(height * width),
+): Uint32Array<ArrayBuffer> {
+  const [green, blue] = channels === 3 ? [1, 2] : [0, 0];
+  for (let i = 0, at = 0; i < pixels.length; i++, at += channels) {
+    pixels[i] = packColor([bytes[at], bytes[at + green], bytes[at + blue]]);
   }
   return pixels;
 }
@@ -33,21 +35,44 @@ export function curveOf({ bytes, width }: Picture): number[] {
 const CURVE_WIDTH = 192;
 const CURVE_HEIGHT = 128;
 
-/** Draws a picture on a canvas of its own size, crisp; a signal as a curve; nothing (null) as an empty square. */
-export function paint(canvas: HTMLCanvasElement, picture: Picture | null, curve: boolean): void {
-  const [width, height] = !picture ? [1, 1] : curve ? [CURVE_WIDTH, CURVE_HEIGHT] : [picture.width, picture.height];
-  if (canvas.width !== width || canvas.height !== height) {
-    [canvas.width, canvas.height] = [width, height];
+/** A canvas of a picture's own size, crisp; a signal is drawn as a curve, nothing (null) as an empty frame. */
+export class Screen {
+  private readonly context: CanvasRenderingContext2D;
+  private image: ImageData | null = null;
+  private pixels = new Uint32Array(0);
+
+  constructor(readonly canvas = document.createElement('canvas')) {
+    [canvas.width, canvas.height] = [1, 1];
+    this.context = canvas.getContext('2d')!;
   }
-  const context = canvas.getContext('2d')!;
-  if (picture && !curve) {
-    context.putImageData(new ImageData(toPixels(picture), width, height), 0, 0);
-    return;
+
+  paint(picture: Picture | null, curve: boolean): void {
+    const { canvas, context } = this;
+    if (!picture) {
+      context.clearRect(0, 0, canvas.width, canvas.height); // of the size it had: nothing moves on the page
+      return;
+    }
+    const [width, height] = curve ? [CURVE_WIDTH, CURVE_HEIGHT] : [picture.width, picture.height];
+    if (canvas.width !== width || canvas.height !== height) {
+      [canvas.width, canvas.height] = [width, height];
+    }
+    if (curve) {
+      this.draw(curveOf(picture));
+    } else {
+      if (this.image?.width !== width || this.image.height !== height) {
+        this.image = context.createImageData(width, height);
+        this.pixels = new Uint32Array(this.image.data.buffer);
+      }
+      toPixels(picture, this.pixels);
+      context.putImageData(this.image, 0, 0);
+    }
   }
-  context.clearRect(0, 0, width, height);
-  if (picture) {
-    const heights = curveOf(picture);
+
+  private draw(heights: number[]): void {
+    const { canvas, context } = this;
+    const { width, height } = canvas;
     const x = (i: number) => (heights.length === 1 ? width / 2 : (i / (heights.length - 1)) * (width - 4) + 2);
+    context.clearRect(0, 0, width, height);
     context.strokeStyle = getComputedStyle(canvas).color;
     context.lineWidth = 2;
     context.beginPath();

@@ -12,6 +12,9 @@ const SOURCES: { [source in Source]: string } = {
 
 /** Where the probe is and how far to trust its picture. */
 export function describePlace(names: string[], place: number[], source: Source): string {
+  if (place.length !== 2) {
+    return 'Move over the plane to decode it.';
+  }
   const parts = place.slice(0, names.length).map((value, i) => `${names[i]} ${spoken(value).replace('-', '−')}`);
   return `${parts.join(', ')}: ${SOURCES[source]}`;
 }

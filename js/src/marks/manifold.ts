@@ -2,7 +2,7 @@ import { unpack_models } from '@jupyter-widgets/base';
 import { Mark, MarkModel } from 'bqplot';
 
 import type { DecodedGridModel } from '../latent/decoded_grid';
-import { Picture, toPixels } from '../latent/picture';
+import { Screen } from '../latent/picture';
 import { tilesOf } from '../latent/tiles';
 import { axisOf, toPixel } from '../points/placement';
 import { MODULE_NAME, MODULE_VERSION, PROTOCOL } from '../version';
@@ -41,7 +41,7 @@ export class Manifold extends Mark {
   declare model: ManifoldModel;
   private holder!: SVGForeignObjectElement;
   private canvas!: HTMLCanvasElement;
-  private tile!: HTMLCanvasElement;
+  private tile!: Screen;
   private frame!: number;
 
   override async render(): Promise<void> {
@@ -51,7 +51,7 @@ export class Manifold extends Mark {
     const box = document.createElement('div');
     box.className = 'dlw-raster dlw-manifold';
     this.canvas = document.createElement('canvas');
-    this.tile = document.createElement('canvas');
+    this.tile = new Screen();
     box.appendChild(this.canvas);
     this.holder = document.createElementNS(SVG, 'foreignObject');
     this.holder.style.pointerEvents = 'none';
@@ -126,17 +126,11 @@ export class Manifold extends Mark {
           const right = Math.round(toPixel(axisX, atX + tiles.stepX / 2));
           const top = Math.round(toPixel(axisY, atY + tiles.stepY / 2));
           const bottom = Math.round(toPixel(axisY, atY - tiles.stepY / 2));
-          context.drawImage(this.pictured(picture), left, top, right - left, bottom - top);
+          this.tile.paint(picture, false);
+          context.drawImage(this.tile.canvas, left, top, right - left, bottom - top);
         }
       }
     }
-  }
-
-  private pictured(picture: Picture): HTMLCanvasElement {
-    const { tile } = this;
-    [tile.width, tile.height] = [picture.width, picture.height];
-    tile.getContext('2d')!.putImageData(new ImageData(toPixels(picture), picture.width, picture.height), 0, 0);
-    return tile;
   }
 
   override remove(): void {

@@ -56,7 +56,6 @@ export class PointCloud extends Mark {
   /** Whether the figure's description is behind its content. */
   private unsaid!: boolean;
   private frame!: number;
-  private reporting!: number;
   /** The index of the point under the pointer or probe in this view, and whether the pointer is here. */
   private hovered!: number;
   private inside!: boolean;
@@ -69,7 +68,7 @@ export class PointCloud extends Mark {
     this.event_listeners = {};
     this.rasteriser = new CpuRasteriser();
     this.image = this.place = this.drawn = this.outline = null;
-    this.frame = this.reporting = this.measures = 0;
+    this.frame = this.measures = 0;
     this.hovered = -1;
     this.inside = false;
     this.unsaid = true;
@@ -361,15 +360,13 @@ export class PointCloud extends Mark {
     this.el.dispatchEvent(new CustomEvent(name, { bubbles: true, detail }));
   }
 
-  /** Tells the kernel once a frame at most. */
+  /** Tells the kernel at once; ipywidgets keeps one message under way and merges what happens meanwhile. */
   private report(): void {
-    if (this.model.get('report_hover') && this.model.get('hovered') !== this.hovered) {
-      this.model.set('hovered', this.hovered);
+    const { model } = this;
+    if (model.get('report_hover') && model.get('hovered') !== this.hovered) {
+      model.set('hovered', this.hovered);
     }
-    this.reporting ||= requestAnimationFrame(() => {
-      this.reporting = 0;
-      this.touch();
-    });
+    this.touch();
   }
 
   private onKey = (event: KeyboardEvent): void => {
@@ -397,7 +394,6 @@ export class PointCloud extends Mark {
 
   override remove(): void {
     cancelAnimationFrame(this.frame);
-    cancelAnimationFrame(this.reporting);
     this.stopListeningToPointer?.();
     this.parent?.svg?.node()?.removeEventListener('keydown', this.onKey);
     release(this, this.drawn);
