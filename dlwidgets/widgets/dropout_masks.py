@@ -21,6 +21,7 @@ from dlwidgets.widgets.dropout_figures import (
     button,
     dots,
     figure,
+    hide,
     lines,
     number,
     path_of_crosses,
@@ -43,9 +44,7 @@ class Masks(Section):
         result: the `Masked`, None until ready.
     """
 
-    kind = traitlets.Enum(
-        list(KINDS.values()), "units", help="What is dropped: units, or parts of feature maps."
-    )
+    kind = traitlets.Enum(list(KINDS.values()), "units", help="What is dropped: units, or parts of feature maps.")
     probability = Probability(0.5, help="Of dropping one of them, from 0 to 1.")
     sample = traitlets.Int(1, help="Which mask is shown, counted from 1.")
     seed = traitlets.Int(0, help="Of the masks.")
@@ -163,8 +162,8 @@ class Masks(Section):
             return
         mask = to_plot(shown.masks[self.sample - 1]).astype(bool)
         in_maps = mask.ndim == 3
-        (self._layer.add_class if in_maps else self._layer.remove_class)("dlw-hidden")
-        (self._map.remove_class if in_maps else self._map.add_class)("dlw-hidden")
+        hide(self._layer, in_maps)
+        hide(self._map, not in_maps)
         if in_maps:
             self._raster.image, self._raster.boxes = tiled(to_plot(shown.hidden)), outlines(mask.shape)
             self._raster.mask = np.where(tiled(mask), 0, OKABE_ITO.index(VERMILLION) + 1).astype(np.uint8)

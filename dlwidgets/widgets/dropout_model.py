@@ -18,10 +18,13 @@ from dlwidgets.widgets.dropout_figures import (
     button,
     dots,
     figure,
+    hide,
     lines,
     number,
+    side_by_side,
     slider,
 )
+from dlwidgets.widgets.dropout_input import InputPanel
 from dlwidgets.widgets.keys import keyed
 
 MAX_ROWS = 60
@@ -96,10 +99,14 @@ class YourModel(Section):
         self._chance = slider("p", 0.5)
         self._chance.continuous_update = False
         self._add = button("add dropout", "a copy with dropout, p = 0.5, after every activation", "120px")
-        self._panel = keyed(
-            self._figure,
-            ("bar", SKY, "mean over the masks, ± one standard deviation"),
-            ("diamond", VERMILLION, "eval mode"),
+        self._input = InputPanel()
+        self._panel = side_by_side(
+            self._input.box,
+            keyed(
+                self._figure,
+                ("bar", SKY, "mean over the masks, ± one standard deviation"),
+                ("diamond", VERMILLION, "eval mode"),
+            ),
         )
         self._arrange(
             [self._choice, self._samples, self._reading, self._own_p, self._chance, self._add],
@@ -107,13 +114,15 @@ class YourModel(Section):
             self._panel,
         )
         for hidden in (self._panel, self._add, self._chance):
-            hidden.add_class("dlw-hidden")
+            hide(hidden, True)
         self._bind(self._choice, "index", "Input of the batch")
         self._bind(self._reading, "output", "What the model returns")
         self._bind(self._samples, "num_samples", "Number of masks")
         self._label(self._own_p, "Each dropout keeps its own probability")
         self._label(self._chance, "Probability of all dropouts")
         self._label(self._add, "Add dropout to a copy of the model")
+        self._label(self._input.picture, "The input as a picture")
+        self._label(self._input.plot, "The input as a curve or bars")
         self._label(self._figure, "Prediction with its spread over the masks")
         for each in (self._own_p, self._chance):
             each.observe(self._react(lambda _: self._on_chance()), "value")
@@ -137,7 +146,7 @@ class YourModel(Section):
         return proposal["value"]
 
     def _on_chance(self) -> None:
-        (self._chance.add_class if self._own_p.value else self._chance.remove_class)("dlw-hidden")
+        hide(self._chance, self._own_p.value)
         self.probability = None if self._own_p.value else self._chance.value
 
     def _add_dropout(self) -> None:
@@ -173,6 +182,7 @@ class YourModel(Section):
         )
 
     def _render(self) -> None:
+        from dlwidgets.compute.dropout.inputs_drawn import input_drawn
         from dlwidgets.compute.dropout.report import num_predictions
 
         report = self.result
@@ -180,9 +190,9 @@ class YourModel(Section):
             return
         self._table.value = table_of(report.dropouts)
         nothing = not report.dropouts.sites
-        (self._add.remove_class if nothing else self._add.add_class)("dlw-hidden")
+        hide(self._add, not nothing)
         count = num_predictions(report)
-        (self._panel.remove_class if count else self._panel.add_class)("dlw-hidden")
+        hide(self._panel, not count)
         words = [describe_dropouts(report.dropouts, self._added)]
         if count:
             options = [(str(index + 1), index) for index in range(count)]
@@ -190,6 +200,7 @@ class YourModel(Section):
                 self._choice.options = options
                 self.index = min(self.index, count - 1)
             words.append(self._show_prediction(report))
+            self._input.show(input_drawn(self._inputs, count, self.index), self.index + 1)
         elif not nothing:
             words.append("Give inputs as well to see what it predicts with dropout on.")
         self._words.value = " ".join(words)

@@ -8,7 +8,18 @@ import numpy as np
 import traitlets
 
 from dlwidgets.widgets.arrays import to_plot
-from dlwidgets.widgets.dropout_figures import ORANGE, SKY, Section, button, dots, figure, lines, number, side_by_side
+from dlwidgets.widgets.dropout_figures import (
+    ORANGE,
+    SKY,
+    Section,
+    button,
+    dots,
+    figure,
+    hide,
+    lines,
+    number,
+    side_by_side,
+)
 from dlwidgets.widgets.keys import keyed
 
 START = (
@@ -66,7 +77,7 @@ class DoesItHelp(Section):
             keyed(self._curves, ("line", SKY, "training"), ("line", ORANGE, "validation")),
             keyed(self._gaps, ("dot", SKY, "training"), ("dot", ORANGE, "validation; their distance is overfitting")),
         )
-        self._panels.add_class("dlw-hidden")
+        hide(self._panels, True)
         self._arrange([self._start, self._pick], self._panels)
         self._words.value = START
         self._bind(self._pick, "choice", "Probability whose curves are shown")
@@ -88,7 +99,7 @@ class DoesItHelp(Section):
             return
         chances, epoch = to_plot(curves.probabilities), to_plot(curves.epoch)
         self._pick.disabled = False
-        self._panels.remove_class("dlw-hidden")
+        hide(self._panels, False)
         for mark, y in ((self._train, curves.train), (self._validation, curves.validation)):
             mark.x, mark.y = epoch, to_plot(y[self.choice])
         for line, points, y in (

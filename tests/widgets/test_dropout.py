@@ -296,6 +296,27 @@ def test_the_model_and_the_random_states_stay_as_they_are(made: Any) -> None:
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((1, 6, 6), "image"), ((3, 6, 6), "image"), ((1, 60), "line"), ((6,), "bars")]
+)
+def test_the_input_is_drawn_beside_its_prediction(made: Any, shape: tuple[int, ...], kind: str) -> None:
+    inputs = torch.rand(3, *shape)
+    section = made(YourModel, nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(math.prod(shape), 3)), inputs)
+    section.index = 2
+    panel = section._input
+    hidden = {name: "dlw-hidden" in getattr(panel, name)._dom_classes for name in ("box", "picture", "plot")}
+    assert hidden == {"box": False, "picture": kind != "image", "plot": kind == "image"}
+    assert panel.words.value == "input 3"
+    drawn = inputs[2].squeeze(0).numpy()
+    if kind != "image":
+        assert (panel.lines.visible, panel.bars.visible) == (kind == "line", kind == "bars")
+        np.testing.assert_allclose((panel.lines if kind == "line" else panel.bars).y, drawn)
+    elif shape[0] == 1:
+        np.testing.assert_allclose(panel.raster.image, drawn)
+    else:
+        np.testing.assert_array_equal(panel.raster.image, np.round(drawn * np.float32(255)).transpose(1, 2, 0))
+
+
 def test_values_have_points_instead_of_bars(made: Any) -> None:
     section = made(YourModel, nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.5), nn.Linear(6, 1)), torch.randn(5, 4))
     assert section.result.output == "values"

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from dlwidgets.compute.context import Context, tick
 
-_DROPS = (2, 6)
+_DROPS = (3, 7)
 """Where the example's dropouts stand."""
 
 
@@ -22,7 +22,7 @@ def example_classifier(
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    images, labels = torch.tensor(digits.data, dtype=torch.float32) / 16, torch.tensor(digits.target)
+    images, labels = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16, torch.tensor(digits.target)
     generator = torch.Generator().manual_seed(0)
 
     def linear(fan_in: int, fan_out: int) -> nn.Module:
@@ -32,6 +32,7 @@ def example_classifier(
         return layer
 
     model = nn.Sequential(
+        nn.Flatten(),
         linear(64, 64),
         nn.ReLU(),
         nn.Dropout(0.2),
