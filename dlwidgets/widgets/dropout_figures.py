@@ -9,6 +9,7 @@ import numpy as np
 import traitlets
 
 from dlwidgets.marks.palette import OKABE_ITO
+from dlwidgets.marks.raster import Raster, raster_figure
 from dlwidgets.widgets.base import Exhibit
 
 ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PINK, _ = OKABE_ITO
@@ -103,6 +104,13 @@ def figure(
 
 def _ticks(at: Iterable[float] | None) -> np.ndarray | None:
     return None if at is None else np.array(list(at), dtype=float)
+
+
+def picture(raster: Raster, height: int) -> bqplot.Figure:
+    """A figure around a raster, no wider than a phone's tab."""
+    shown = raster_figure(raster, height=height)
+    shown.layout.min_width = "200px"
+    return shown
 
 
 def side_by_side(*panels: ipywidgets.Widget) -> ipywidgets.Box:

@@ -6,9 +6,9 @@ import bqplot
 import ipywidgets
 import numpy as np
 
-from dlwidgets.marks.raster import Raster, raster_figure
+from dlwidgets.marks.raster import Raster
 from dlwidgets.widgets.arrays import to_plot
-from dlwidgets.widgets.dropout_figures import BLUE, GREEN, ORANGE, figure, hide, lines
+from dlwidgets.widgets.dropout_figures import BLUE, GREEN, ORANGE, figure, hide, lines, picture
 
 HEIGHT = 280
 
@@ -23,7 +23,7 @@ class InputPanel:
 
     def __init__(self) -> None:
         self.raster = Raster(report_hover=False)
-        self.picture = raster_figure(self.raster, height=HEIGHT)
+        self.picture = picture(self.raster, HEIGHT)
         scales = {"x": bqplot.LinearScale(), "y": bqplot.LinearScale()}
         self.lines = lines(scales, BLUE, width=1.5)
         self.lines.colors = [BLUE, ORANGE, GREEN]

@@ -7,8 +7,8 @@ import ipywidgets
 import numpy as np
 import traitlets
 
-from dlwidgets.marks.palette import OKABE_ITO
-from dlwidgets.marks.raster import Raster, raster_figure
+from dlwidgets.marks.palette import sequential_scale
+from dlwidgets.marks.raster import Raster
 from dlwidgets.widgets.arrays import to_plot
 from dlwidgets.widgets.dropout_figures import (
     GREEN,
@@ -26,6 +26,7 @@ from dlwidgets.widgets.dropout_figures import (
     number,
     path_of_crosses,
     path_of_dots,
+    picture,
     side_by_side,
     slider,
 )
@@ -76,7 +77,7 @@ class Masks(Section):
         self._layer = keyed(
             self._network, ("dot", SKY, "hidden unit (ReLU) that survives"), ("cross", VERMILLION, "dropped")
         )
-        self._map = keyed(self._maps, ("bar", VERMILLION, "dropped"), ("bar", YELLOW, "bright: a large value"))
+        self._map = keyed(self._maps, ("band", GREY, "dropped"), ("bar", YELLOW, "bright: a large value"))
         self._arrange(
             [kind, chance, steps, play, again],
             side_by_side(
@@ -121,8 +122,8 @@ class Masks(Section):
         self._network.fig_margin = {"top": 10, "bottom": 40, "left": 14, "right": 14}
 
     def _build_maps(self) -> None:
-        self._raster = Raster(report_hover=False)
-        self._maps = raster_figure(self._raster, height=330)
+        self._raster = Raster(report_hover=False, scales={"color": sequential_scale(min=0.0, max=1.0)})
+        self._maps = picture(self._raster, 330)
 
     def _build_mean(self) -> None:
         scales = {"x": bqplot.LinearScale(min=1, max=NUM_SAMPLES), "y": bqplot.LinearScale()}
@@ -165,8 +166,10 @@ class Masks(Section):
         hide(self._layer, in_maps)
         hide(self._map, not in_maps)
         if in_maps:
-            self._raster.image, self._raster.boxes = tiled(to_plot(shown.hidden)), outlines(mask.shape)
-            self._raster.mask = np.where(tiled(mask), 0, OKABE_ITO.index(VERMILLION) + 1).astype(np.uint8)
+            maps = to_plot(shown.hidden)
+            self._raster.scales["color"].max = float(maps.max())
+            self._raster.boxes = outlines(mask.shape)
+            self._raster.image = tiled(np.where(mask, maps, np.float32(np.nan)))  # what is not finite is hatched
         else:
             self._show_units(mask)
         counts = np.arange(1, NUM_SAMPLES + 1)
