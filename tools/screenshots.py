@@ -18,15 +18,29 @@ from jupyter import CHROMIUM_FLAGS, Lab, Notebook  # noqa: E402
 
 @dataclass(frozen=True)
 class Scene:
-    """A cell, and where the mouse rests: a CSS selector and a place in it as fractions."""
+    """A cell, and where the mouse rests: a CSS selector and a place in it as fractions; ``tab`` is opened before."""
 
     cell: str
     selector: str
     across: float = 0.5
     down: float = 0.5
+    tab: str = ""
 
 
 SCENES = {
+    "dropout": Scene(
+        """
+from dlwidgets import DropoutSimulator
+
+simulator = DropoutSimulator()
+simulator.masks.kind = "cells"
+simulator.masks.sample = 60
+simulator.wait()
+simulator
+""",
+        ".bqplot:visible",
+        tab="Masks",
+    ),
     "gradient_flow": Scene(
         """
 import torch
@@ -50,6 +64,22 @@ meter.position = 12
 """,
         "canvas.dlw-raster-hover",
     ),
+    "latent_space": Scene(
+        """
+import torch
+from sklearn.datasets import load_digits
+from dlwidgets import LatentSpaceExplorer
+
+digits = load_digits()
+images, labels = torch.tensor(digits.images / 16, dtype=torch.float32), torch.tensor(digits.target)
+explorer = LatentSpaceExplorer.train(images[:1500], labels[:1500], beta=1.0, epochs=50, held_out=images[1500:])
+explorer.wait()
+explorer
+""",
+        "canvas.dlw-points-hover",
+        0.4,
+        0.4,
+    ),
     "receptive_field": Scene(
         """
 import torch
@@ -71,6 +101,8 @@ def take(page: Page, scene: Scene, path: Path) -> None:
     """Rest the mouse at the scene's place and take a picture of the exhibit."""
     exhibit = page.locator(".dlw-exhibit").first
     exhibit.wait_for()
+    if scene.tab:
+        exhibit.get_by_role("tab", name=scene.tab).click()
     target = page.locator(scene.selector).first
     target.wait_for()
     place = target.bounding_box()
