@@ -7,7 +7,7 @@ import traitlets
 
 from dlwidgets.widgets.assigning import Assigning
 from dlwidgets.widgets.base import Exhibit
-from dlwidgets.widgets.busy_kernel import answer_while_busy
+from dlwidgets.widgets.busy_kernel import answer_while_busy, answers_when_the_cell_ends
 from dlwidgets.widgets.gradient_flow_charts import words_label
 from dlwidgets.widgets.gradient_flow_pictures import FlowPictures
 from dlwidgets.widgets.gradient_flow_polling import Polling
@@ -61,6 +61,7 @@ class GradientFlowMeter(Assigning, Exhibit):
         self._finding: int | None = None
         super().__init__(**kwargs)
         self._build()
+        self._late = answers_when_the_cell_ends()
         answer_while_busy([self, *self._adopted.values()])
         self._draw()
 
@@ -286,7 +287,7 @@ class GradientFlowMeter(Assigning, Exhibit):
     def _render(self) -> None:
         flow = self.result
         drawing = 0.0 if self._polling is None else self._polling.share
-        self._state.value = describe_state(self._meter, flow, drawing)
+        self._state.value = describe_state(self._meter, flow, drawing, self._late)
         if self._finding is not None and (flow is None or self._finding >= len(flow.verdicts)):
             self._finding = None
         self._verdicts.show(flow, self._finding)

@@ -32,13 +32,14 @@ def describe_overhead(overhead: "Overhead") -> str:
     return f"{percent(float(overhead))} of the training time (last 10 s: {percent(overhead.recent)})"
 
 
-def describe_state(meter: "Meter", flow: "GradientFlow | None", drawing: float) -> str:
-    """Whether the meter watches, what it has seen, and what it costs."""
+def describe_state(meter: "Meter", flow: "GradientFlow | None", drawing: float, late: bool) -> str:
+    """Whether the meter watches, what it has seen, and what it costs; ``late``: clicks are answered between cells."""
     if flow is None or not len(flow.steps):
         return "Watching: no step has ended yet." if meter.attached else WAITING
     state = "Watching" if meter.attached else "Done"
     seen = f"{meter.num_steps:,} steps so far, {len(flow.steps):,} of them sampled"
-    return f"{state}: {seen}. The meter takes {describe_overhead(flow.overhead)}, drawing {percent(drawing)}."
+    note = " This kernel answers clicks when the cell has ended." if late and meter.attached else ""
+    return f"{state}: {seen}. The meter takes {describe_overhead(flow.overhead)}, drawing {percent(drawing)}.{note}"
 
 
 def describe_position(flow: "GradientFlow", position: int, row: int) -> str:

@@ -35,7 +35,9 @@ def click_heat_map(page, across, down):
 def test_it_is_drawn_and_answers_clicks_while_the_cell_still_trains(notebook):
     opened = notebook([MAKE, TRAIN.format(stop="False")])
     page = opened.page
-    opened.start_all()  # the second cell never ends by itself
+    opened.command("notebook:run-cell-and-select-next")
+    page.wait_for_function(f"{STATE}.startsWith('Nothing seen yet')")
+    opened.command("notebook:run-cell-and-select-next")  # never ends by itself
     page.wait_for_function(f"{STATE}.startsWith('Watching: ') && {STATE}.includes('sampled')")
     first = page.evaluate(STATE)
     page.wait_for_function(f"{STATE} !== {first!r}")

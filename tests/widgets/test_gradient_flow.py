@@ -5,6 +5,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -271,6 +272,26 @@ def test_it_redraws_from_its_own_thread_while_the_loop_keeps_this_one_busy(recor
         heat = recorder.state[meter._pictures.heat.comm.comm_id]
         assert meter.attached
     assert len(heat["image"]["shape"]) == 2
+    meter.close()
+
+
+@pytest.mark.parametrize(
+    ("features", "note"),
+    [((), "This kernel answers clicks when the cell has ended."), (("kernel subshells",), "")],
+)
+def test_a_kernel_that_hears_clicks_only_between_cells_is_named(
+    monkeypatch: pytest.MonkeyPatch, features: tuple, note: str
+) -> None:
+    kernel = SimpleNamespace(kernel_info={"supported_features": features})
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=kernel))
+    model = small_network()
+    meter = GradientFlowMeter(model)
+    with meter:
+        train(model, torch.optim.SGD(model.parameters(), lr=0.01), 2)
+        meter._update()
+        assert meter._state.value.startswith("Watching: 2 steps")
+        assert meter._state.value.endswith(note or " %.")
+    assert "answers clicks" not in meter._state.value
     meter.close()
 
 
