@@ -38,6 +38,9 @@ class DecodedPicture(Model, ipywidgets.DOMWidget):
         sync=True, **array_serialization
     )
     exact_at = traitlets.List(traitlets.Float(), help="[x, y] that `exact` belongs to.").tag(sync=True)
+    estimated = traitlets.Bool(False, help="Whether the code that `exact` was decoded from is only an estimate.").tag(
+        sync=True
+    )
     images = Bytes(3, 4, help="The picture of every point; None if they are too many to send.").tag(
         sync=True, **array_serialization
     )

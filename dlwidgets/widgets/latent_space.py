@@ -10,7 +10,7 @@ import traitlets
 
 from dlwidgets.marks.decoded_picture import Filmstrip
 from dlwidgets.widgets.base import Exhibit
-from dlwidgets.widgets.latent_space_controls import PlaneControls
+from dlwidgets.widgets.latent_space_controls import PlaneControls, view_of
 from dlwidgets.widgets.latent_space_plane import KLBars, LatentPlane
 from dlwidgets.widgets.latent_space_strips import MAX_SHOWN, PriorPictures, show_encodings, show_path, show_pictures
 from dlwidgets.widgets.latent_space_words import (
@@ -57,7 +57,10 @@ class LatentSpaceExplorer(Exhibit):
     z = traitlets.Any(None, allow_none=True, help="The code under the probe, one number a latent dimension; None.")
     selected = traitlets.Any((), help="The indices of the selected images, a tuple of integers.")
     view = traitlets.Enum(
-        ["plane", "pca"], None, allow_none=True, help="Two latent dimensions, or principal components; None: by itself."
+        ["plane", "pca", "umap"],
+        None,
+        allow_none=True,
+        help="Two latent dimensions, principal components, or UMAP (approximate, needs umap-learn); None: by itself.",
     )
     dims = traitlets.Tuple(
         traitlets.Int(min=0), traitlets.Int(min=0), default_value=(0, 1), help="The dimensions of view 'plane'."
@@ -253,7 +256,9 @@ class LatentSpaceExplorer(Exhibit):
         point, code = point_of(self._scene, change["new"])
         with self._assigning():
             self._plane.cloud.pointer = list(point)
-        if space.latent_dim > 2:
+        if not self._scene.plane.exact:
+            self._ask("place", point, z=code)
+        elif space.latent_dim > 2:
             with self._assigning():
                 self.at = code
             self._ask_scene()
@@ -319,7 +324,7 @@ class LatentSpaceExplorer(Exhibit):
             dims=self.dims,
             picture_shape=self._picture_shape,
             brief=brief,
-            lane="long" if len(self._images) > 20_000 and not self._trains else "quick",
+            lane="long" if (len(self._images) > 20_000 and not self._trains) or self.view == "umap" else "quick",
             topic="scene",
             then=self._took_scene,
         )
@@ -328,16 +333,24 @@ class LatentSpaceExplorer(Exhibit):
         from dlwidgets.compute.latent_space import scene
 
         if self._scene is not None:
-            view = self.view or ("pca" if self._scene.plane.projection is not None else "plane")
+            view = self.view or view_of(self._scene)
             self._compute(
                 scene.look_from,
                 self._scene.space,
                 view=view,
                 dims=self.dims,
                 at=self.at,
+                lane="long" if view == "umap" else "quick",
                 topic="scene",
                 then=self._took_scene,
+                failed=lambda _: self._keep_view(),
             )
+
+    def _keep_view(self) -> None:
+        """Another plane could not be made: the choice says again what is shown."""
+        if self._scene is not None:
+            with self._assigning():
+                self.view = self._controls.view.value = view_of(self._scene)
 
     def _ask(self, topic: str, *args: Any, lane: LaneName = "quick", **kwargs: Any) -> None:
         """Ask for one of the parts that `_render` draws."""

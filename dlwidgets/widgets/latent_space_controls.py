@@ -55,7 +55,7 @@ class PlaneControls:
             description="samples of the prior", tooltip="decode samples of N(0, I)", layout={"width": "170px"}
         )
         self.view = ipywidgets.Dropdown(
-            options=[("principal components", "pca"), ("two dimensions", "plane")],
+            options=[("principal components", "pca"), ("two dimensions", "plane"), ("UMAP, approximate", "umap")],
             description="plane",
             layout={"width": "270px"},
         )
@@ -110,7 +110,7 @@ class PlaneControls:
             self.x.options = self.y.options = options
             self._sliders = [self._slider(i) for i in range(min(num_latent, MAX_SLIDERS))]
         on_axes = scene.plane.projection is None
-        self.view.value = "plane" if on_axes else "pca"
+        self.view.value = view_of(scene)
         self.x.value, self.y.value = scene.plane.dims
         self.x.layout.display = self.y.layout.display = None if on_axes else "none"
         if on_axes:
@@ -130,6 +130,13 @@ class PlaneControls:
         )
         slider.observe(lambda _: self._moved() if self._moved else None, "value")
         return slider
+
+
+def view_of(scene: "Scene") -> str:
+    """Which choice of plane a scene shows."""
+    if scene.plane.projection is None:
+        return "plane"
+    return "pca" if scene.plane.exact else "umap"
 
 
 def _toggle(words: str, tooltip: str, width: int) -> ipywidgets.ToggleButton:

@@ -102,6 +102,11 @@ class LatentPlane:
         _draw(self.aggregated, scene.aggregated)
         _draw(self.posterior, ())
 
+    def show_points(self, points: Any) -> None:
+        """Move the points, and nothing else; those that are NaN are left out."""
+        with self.cloud.hold_sync(), self.cloud.hold_trait_notifications():
+            self.cloud.x, self.cloud.y = to_plot(points[:, 0]), to_plot(points[:, 1])
+
     def show_contours(self, shown: bool) -> None:
         """The outlines of the prior and of the data's codes together."""
         self.prior.visible = shown and len(self.prior.x) > 0
@@ -110,7 +115,7 @@ class LatentPlane:
     def show_place(self, place: "Place") -> None:
         """The exact picture of a place, or that there is none."""
         self.picture.exact = None if place.picture is None else to_plot(place.picture.values[0])
-        self.picture.exact_at = list(place.point)
+        self.picture.exact_at, self.picture.estimated = list(place.point), not place.exact
 
     def show_look(self, look: "Look | None") -> None:
         """What the kernel knows of the hovered image; None hides its outline."""

@@ -17,10 +17,41 @@ BETAS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """What the slider of beta offers, besides the value that it starts with."""
 
 
+class Replay:
+    """A slider over the epochs of a training, and a button that plays them.
+
+    Attributes:
+        slider: the epoch that is shown.
+        box: both.
+        link: what moves the slider while it plays.
+    """
+
+    def __init__(self, num_epochs: int) -> None:
+        self._last = num_epochs
+        self.slider = ipywidgets.IntSlider(
+            num_epochs,
+            0,
+            num_epochs,
+            description="epoch",
+            style={"description_width": "42px"},
+            layout={"width": "230px"},
+        )
+        self._play = ipywidgets.Play(value=num_epochs, min=0, max=num_epochs, interval=150, repeat=True)
+        self.link = ipywidgets.jslink((self._play, "value"), (self.slider, "value"))
+        self.box = ipywidgets.HBox([self._play, self.slider], layout={"display": "none"})
+
+    def show(self, epoch: int | None, ready: bool) -> None:
+        """The epoch (None: the last one); nothing before there is anything to replay."""
+        self.box.layout.display = None if ready and self._last > 0 else "none"
+        self.slider.value = self._last if epoch is None else epoch
+
+
 class TrainedLatentSpace(LatentSpaceExplorer):
     """An explorer that trains its own variational autoencoder; made by `LatentSpaceExplorer.train`.
 
-    The cloud of points moves with every epoch; Stop keeps what there is. Another ``beta`` trains anew.
+    The cloud of points moves with every epoch; Stop keeps what there is. Another ``beta`` trains anew. Afterwards
+    ``shown_epoch`` goes back to any of them: the points are where they were then (the training images; the held-out
+    ones are left out), while pictures and contours stay those of the trained autoencoder.
 
     Args:
         images: floats in [0, 1], (sample, *shape), a tensor or a numpy array.
@@ -41,6 +72,9 @@ class TrainedLatentSpace(LatentSpaceExplorer):
     """
 
     beta = traitlets.Float(1.0, min=0.0, help="The weight of the KL term.")
+    shown_epoch = traitlets.Int(
+        None, allow_none=True, help="The epoch whose codes are shown, 0: before training; None: the last one."
+    )
 
     _trains = True
 
@@ -81,10 +115,13 @@ class TrainedLatentSpace(LatentSpaceExplorer):
             layout={"width": "220px"},
         )
         self._train_button = ipywidgets.Button(description="Train again", layout={"width": "110px"})
+        self._replay = Replay(self._options["epochs"])
         self._state = ipywidgets.Label()
         super()._build()
         self._label(self._beta_choice, "Beta, the weight of the KL term")
         self._label(self._train_button, "Train again")
+        self._label(self._replay.slider, "Epoch to show")
+        self._own(self._replay.link)
         if self._compact:
             self._plane.figure.layout.height = "260px"
             self._plane.figure.layout.flex = "1 1 240px"
@@ -98,12 +135,14 @@ class TrainedLatentSpace(LatentSpaceExplorer):
                 self._plane.legend,
             ):
                 self._own(part)
+        self._replay.slider.observe(self._react(self._unless_assigning(self._on_replay)), "value")
+        self.observe(self._unless_assigning(lambda _: self._draw()), "shown_epoch")
         self._beta_choice.observe(self._react(self._unless_assigning(self._on_beta_choice)), "value")
         self._train_button.on_click(self._react(lambda _: self._train()))
         self.observe(self._unless_assigning(lambda _: self._train()), "beta")
 
     def _arranged(self) -> list[ipywidgets.Widget]:
-        controls = ipywidgets.Box([self._beta_choice, self._train_button])
+        controls = ipywidgets.Box([self._beta_choice, self._train_button, self._replay.box])
         controls.add_class("dlw-latent-controls")
         self._state.add_class("dlw-latent-words")
         if not self._compact:
@@ -132,11 +171,23 @@ class TrainedLatentSpace(LatentSpaceExplorer):
     def _on_beta_choice(self, change: Any) -> None:
         self.beta = change["new"]
 
+    @traitlets.validate("shown_epoch")
+    def _check_epoch(self, proposal: Any) -> Any:
+        epoch, last = proposal["value"], self._options["epochs"]
+        if epoch is not None and not 0 <= epoch <= last:
+            raise ValueError(f"shown_epoch: expected a number from 0 to {last}, or None, got {epoch}")
+        return epoch
+
+    def _on_replay(self, change: Any) -> None:
+        self.shown_epoch = None if change["new"] == self._options["epochs"] else change["new"]
+
     def _train(self) -> None:
         from dlwidgets.compute.latent_space import train_vae
 
         self._forget("prior")
         self.training = None
+        with self._assigning():
+            self.shown_epoch = None
         self._compute(
             train_vae,
             self._images,
@@ -176,14 +227,34 @@ class TrainedLatentSpace(LatentSpaceExplorer):
                 values = sorted({*BETAS, self.beta})
                 self._beta_choice.options = [(number(value), value) for value in values]
             self._beta_choice.value = self.beta
-        self._state.value = describe_training(self.beta, self._options["epochs"], self._snapshot)
+        self._state.value = self._describe_training()
 
     def _render(self) -> None:
-        self._show_beta()
         super()._render()
+        self._show_beta()
+        with self._assigning():
+            self._replay.show(self.shown_epoch, ready=self.training is not None)
+        shown = self._scene, self.shown_epoch
+        if self.training is not None and self._drawn.get("epoch", (self._scene, None)) != shown:
+            self._drawn["epoch"] = shown
+            self._plane.show_points(self._points())
+
+    def _points(self) -> Any:
+        """The points of the epoch that is shown."""
+        from dlwidgets.compute.latent_space.scene import points_then
+
+        if self.training is None or self._scene is None or self.shown_epoch is None:
+            return None if self._scene is None else self._scene.points
+        return points_then(self._scene, self.training.codes[self.shown_epoch], self.training.train_index)
+
+    def _describe_training(self) -> str:
+        words = describe_training(self.beta, self._options["epochs"], self._snapshot, self.shown_epoch)
+        if self.shown_epoch is None:
+            return words
+        return f"{words} Shown again: where the training images were. The pictures are the trained decoder's."
 
     def _describe(self) -> str:
-        return f"{describe_training(self.beta, self._options['epochs'], self._snapshot)} {super()._describe()}"
+        return f"{self._describe_training()} {super()._describe()}"
 
 
 class LatentSpaceComparison(Exhibit):

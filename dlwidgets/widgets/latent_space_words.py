@@ -31,12 +31,14 @@ def axis_names(scene: "Scene") -> list[str]:
     if scene.space.latent_dim == 1:
         return ["z1"]
     if scene.plane.projection is not None:
-        return ["PC1", "PC2"]
+        return ["PC1", "PC2"] if scene.plane.exact else ["UMAP1", "UMAP2"]
     return [f"z{dim + 1}" for dim in scene.plane.dims]
 
 
 def describe_space(scene: "Scene") -> str:
     """How many images in how many dimensions, what their posteriors are like, and what is missing."""
+    from dlwidgets.compute.latent_space import PCA
+
     space = scene.space
     plural = "" if space.latent_dim == 1 else "s"
     parts = [f"{counted(len(space.images), 'image')} in {space.latent_dim} latent dimension{plural}"]
@@ -47,7 +49,9 @@ def describe_space(scene: "Scene") -> str:
         parts.append(f"posterior standard deviation {number(space.mean_sd)}")
     else:
         parts.append("a deterministic encoder: no variances, no KL term")
-    if scene.plane.projection is not None:
+    if not scene.plane.exact:
+        parts.append("UMAP keeps neighbours, not distances, and its way back to codes is approximate")
+    elif isinstance(scene.plane.projection, PCA):
         share = scene.plane.projection.explained_share
         parts.append(f"this plane holds {share:.0%} of the codes' variance")
     if space.num_invalid:
@@ -57,6 +61,8 @@ def describe_space(scene: "Scene") -> str:
 
 def describe_contours(scene: "Scene") -> str:
     """What the lines on the plane are."""
+    if not scene.plane.exact:
+        return "No contours: UMAP does not map ellipses to ellipses."
     if not scene.prior:
         return ""
     words = "Grey: the prior N(0, I) at 1, 2 and 3 standard deviations. Orange: all codes together, at 2."
@@ -74,14 +80,15 @@ def describe_problem(scene: "Scene") -> str:
     return ""
 
 
-def describe_training(beta: float, epochs: int, state: "VAE | Snapshot | None") -> str:
-    """Where a training is, in nats on the held-out images."""
+def describe_training(beta: float, epochs: int, state: "VAE | Snapshot | None", shown: int | None = None) -> str:
+    """Where a training is, or was after the epoch ``shown``, in nats on the held-out images."""
     if state is None:
         return f"β = {number(beta)}: not trained yet."
     if hasattr(state, "history"):
-        if len(state.history.kl) == 0:
-            return f"β = {number(beta)}: not trained, 0 epochs."
-        epoch, reconstruction, kl = epochs, float(state.history.reconstruction[-1]), float(state.history.kl[-1])
+        epoch = epochs if shown is None else shown
+        if epoch == 0:
+            return f"β = {number(beta)}, epoch 0 of {epochs}: not trained."
+        reconstruction, kl = float(state.history.reconstruction[epoch - 1]), float(state.history.kl[epoch - 1])
     else:
         epoch, reconstruction, kl = state.epoch, state.reconstruction, state.kl
     return (

@@ -1,7 +1,8 @@
 """LatentSpaceExplorer: what reaches the browser, what the browser sends back, and what bad input does."""
 
 import math
-import threading
+import sys
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from dlwidgets.widgets.latent_space import LatentSpaceExplorer
-from dlwidgets.widgets.latent_space_training import LatentSpaceComparison, TrainedLatentSpace
 
 LONG = 120.0
 SD = 0.25
@@ -467,97 +467,64 @@ def test_close_frees_every_model(recorder: Any, num_models: Any) -> None:
     assert num_models() == before
 
 
-# Training
+class StandIn:
+    """What `fit_umap` uses of umap.UMAP: here a map that drops the third coordinate, and back with 0.5 in its place."""
+
+    def __init__(self, **_: Any) -> None:
+        self.embedding_ = np.zeros((0, 2), dtype=np.float32)
+
+    def fit(self, codes: np.ndarray) -> "StandIn":
+        self.embedding_ = self.transform(codes)
+        return self
+
+    def transform(self, codes: np.ndarray) -> np.ndarray:
+        return codes[:, :2]
+
+    def inverse_transform(self, points: np.ndarray) -> np.ndarray:
+        return np.concatenate([points, np.full((len(points), 1), 0.5, dtype=np.float32)], 1)
 
 
-def two_bars(num_images: int = 60) -> tuple[Tensor, list[str]]:
-    """4 x 4 pictures of an upright or a lying bar at one of four places."""
-    images = torch.zeros(num_images, 4, 4)
-    for i in range(num_images):
-        if i % 2:
-            images[i, i // 2 % 4] = 1
-        else:
-            images[i, :, i // 2 % 4] = 1
-    return images, ["lying" if i % 2 else "upright" for i in range(num_images)]
+def three(images: Tensor) -> Tensor:
+    return torch.logit(images.flatten(1)[:, :3])
 
 
-def test_training_moves_the_cloud_and_ends_with_the_vae(recorder: Any) -> None:
-    images, labels = two_bars()
-    made = LatentSpaceExplorer.train(images, labels, beta=0.5, epochs=12)
-    assert isinstance(made, LatentSpaceExplorer)
-    assert made.beta == 0.5
+def test_umap_says_that_it_is_approximate(recorder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=StandIn))
+    images = images_of(torch.cat([CODES, CODES[:, :1]], 1))
+    made = explore(autoencoder=(three, decode), images=images)
+    made.z = (0.1, 0.2, 0.3)
     made.wait(LONG)
-    moves = [state for state in recorder.updates(made.cloud) if "x" in state]
-    assert len(moves) >= 2, "at least one state on the way and the last one"
-    assert made.training.history.kl.shape == (12,)
+    assert not made._plane.picture.estimated
+    recorder.send(made._controls.view, index=2)
+    made.wait(LONG)
+    assert made.view == "umap"
     assert made.error == ""
-    with torch.no_grad():
-        means = made.training.autoencoder.encode(images)[0].numpy()
-    assert np.abs(np.stack([made.cloud.x, made.cloud.y], 1) - means).max() < 1e-5
-    assert "β = 0.5, epoch 12 of 12" in made._description
-    assert "of 2 classes hold 2 %" in made._prior_pictures.strip.title
+    assert np.allclose(np.stack([made._plane.cloud.x, made._plane.cloud.y], 1), CODES.numpy())
+    assert made._plane.picture.axis_names == ["UMAP1", "UMAP2"]
+    assert "its way back to codes is approximate" in made._description
+    assert not made._plane.prior.visible
+    recorder.send(made._plane.cloud, pointer=[0.25, -0.5])
+    made.wait(LONG)
+    assert made.z == (0.25, -0.5, 0.5)
+    assert made._plane.picture.estimated
+    made.z = (0.1, 0.2, 0.3)
+    made.wait(LONG)
+    assert made.z == (0.1, 0.2, 0.3)
+    assert not made._plane.picture.estimated, "a typed code is no estimate"
+    made.view = "pca"
+    made.wait(LONG)
+    assert made._plane.picture.axis_names == ["PC1", "PC2"]
     made.close()
 
 
-def test_stop_keeps_the_space_as_far_as_it_formed(recorder: Any) -> None:
-    images, labels = two_bars()
-    made = TrainedLatentSpace(images, labels, epochs=20_000)
-    shown = threading.Event()
-    made.observe(lambda _: shown.set(), "result")
-    assert shown.wait(LONG)
-    recorder.send_custom(made, {"type": "stop"})
+def test_without_umap_the_choice_says_how_to_get_it(recorder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    made = explore(autoencoder=(three, decode), images=images_of(torch.cat([CODES, CODES[:, :1]], 1)))
+    recorder.send(made._controls.view, index=2)
     made.wait(LONG)
-    assert made.training is None
-    assert made.result is not None
-    made.z = (0.5, 0.5)
+    assert "pip install umap-learn" in made.error
+    assert (made.view, made._controls.view.value) == ("pca", "pca")
+    made.z = (0.1, 0.2, 0.3)
     made.wait(LONG)
     assert made._plane.picture.exact is not None
     made.close()
-
-
-def test_another_beta_trains_anew(recorder: Any) -> None:
-    images, labels = two_bars()
-    made = TrainedLatentSpace(images, labels, epochs=3)
-    made.wait(LONG)
-    first = made.training
-    recorder.send(made._beta_choice, index=0)
-    made.wait(LONG)
-    assert made.beta == 0
-    assert made.training is not first
-    assert made.training.beta == 0
-    made.close()
-
-
-def test_panels_share_a_pointer(recorder: Any, num_models: Any) -> None:
-    before = num_models()
-    images, labels = two_bars()
-    made = LatentSpaceExplorer.train(images, labels, beta=(0, 1, 4), epochs=2)
-    assert isinstance(made, LatentSpaceComparison)
-    made.wait(LONG)
-    assert [explorer.training.beta for explorer in made.explorers] == [0, 1, 4]
-    clouds = [explorer.cloud for explorer in made.explorers]
-    for i, explorer in enumerate(made.explorers):
-        assert explorer._plane.picture.others == [cloud for cloud in clouds if cloud is not clouds[i]]
-    made.close()
-    assert num_models() == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"beta": -1.0}, ValueError, "beta: expected a finite number >= 0"),
-        ({"beta": "much"}, TypeError, "beta: expected a number"),
-        ({"beta": ()}, ValueError, "beta: expected at least one number"),
-        ({"epochs": -1}, ValueError, "epochs: expected an integer >= 0"),
-        ({"latent_dim": 0}, ValueError, "latent_dim: expected an integer >= 1"),
-        ({"images": torch.full((9, 2, 2), 255.0)}, ValueError, "images: expected values in"),
-        ({"labels": [1]}, ValueError, "labels: expected one label"),
-        ({"epoch": 5}, TypeError, "unknown argument 'epoch'"),
-    ],
-)
-def test_wrong_arguments_of_train_are_refused_at_once(
-    recorder: Any, arguments: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    values = {"images": torch.zeros(9, 2, 2), **arguments}
-    with pytest.raises(error, match=message):
-        LatentSpaceExplorer.train(values.pop("images"), values.pop("labels", None), **values)

@@ -33,6 +33,7 @@ class Place:
     z: tuple[float, ...]
     picture: Pictures | None
     problem: str  # why there is no picture
+    exact: bool = True  # False: z is an estimate of the code at the point
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,17 +75,24 @@ class PriorReport:
     coverage: ClassCoverage | None  # None without labels
 
 
-def decode_at(scene: Scene, point: tuple[float, float], *, context: Context | None = None) -> Place:
-    """The exact picture of a point of the plane; a decoder that fails there is no error but said in the answer."""
-    codes = scene.plane.lift(torch.tensor([point], dtype=torch.float64))
-    z = tuple(codes[0].tolist())
+def decode_at(
+    scene: Scene, point: tuple[float, float], *, z: tuple[float, ...] | None = None, context: Context | None = None
+) -> Place:
+    """The exact picture of a point of the plane, or of the code ``z`` which projects there; a decoder that fails there
+    is no error but said in the answer."""
+    exact = z is not None or scene.plane.exact
+    if z is None:
+        codes = scene.plane.lift(torch.tensor([point], dtype=torch.float64))
+        z = tuple(codes[0].tolist())
+    else:
+        codes = torch.tensor([z], dtype=torch.float64)
     try:
         pictures = scene.pictures(scene.space.coder.decode(codes, context)[0])
     except ValueError as error:
-        return Place(point, z, None, str(error))
+        return Place(point, z, None, str(error), exact)
     if not bool(pictures.valid[0]):
-        return Place(point, z, None, "the decoder gives numbers that are not finite")
-    return Place(point, z, pictures, "")
+        return Place(point, z, None, "the decoder gives numbers that are not finite", exact)
+    return Place(point, z, pictures, "", exact)
 
 
 def look_at(scene: Scene, index: int, *, context: Context | None = None) -> Look:

@@ -66,12 +66,16 @@ class UMAP:
 
     reducer: Any  # the fitted umap.UMAP
     seed: int
+    codes: Float[Tensor, "code latent"]  # what it was fitted to
 
     exact = False
 
     def project(self, codes: Any) -> Float[Tensor, "code component"]:
-        """Points of codes in the embedding that was fitted."""
-        return self._run(self.reducer.transform, as_codes(codes, "codes"))
+        """Points of codes in the embedding that was fitted; of just the codes it was fitted to, their own points."""
+        rows = as_codes(codes, "codes")
+        if torch.equal(rows, self.codes):
+            return torch.from_numpy(self.reducer.embedding_.astype("float64"))
+        return self._run(self.reducer.transform, rows)
 
     def lift(self, points: Any, through: Any = None) -> Float[Tensor, "point latent"]:
         """Approximate codes of points, by UMAP's inverse transform; unreliable outside the cloud of points."""
@@ -118,7 +122,8 @@ def fit_umap(codes: Any, num_components: int = 2, *, seed: int = 0) -> UMAP:
     try:
         from umap import UMAP as Reducer  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
-        raise ImportError("fit_umap needs the optional package umap-learn: pip install umap-learn") from error
+        raise ImportError("UMAP needs the optional package umap-learn: pip install umap-learn") from error
     if len(rows) < num_components + 2:
         raise ValueError(f"codes: UMAP needs at least {num_components + 2} of them, got {len(rows)}")
-    return UMAP(Reducer(n_components=num_components, random_state=seed).fit(rows.float().numpy()), seed)
+    reducer = Reducer(n_components=num_components, random_state=seed, n_jobs=1).fit(rows.float().numpy())
+    return UMAP(reducer, seed, rows)

@@ -19,13 +19,16 @@ from dlwidgets.compute.latent_space.decoding import decode_grid, latent_box
 from dlwidgets.compute.latent_space.inputs import as_codes, as_images, as_labels
 from dlwidgets.compute.latent_space.pictures import Pictures, arranged, shrunk, to_bytes, value_range
 from dlwidgets.compute.latent_space.posterior import Moments, Posterior, aggregated_posterior, posterior
-from dlwidgets.compute.latent_space.projection import PCA, fit_pca
+from dlwidgets.compute.latent_space.projection import PCA, Projection, fit_pca, fit_umap
 from dlwidgets.compute.structure import structural_copy
 
-View = Literal["plane", "pca"]
+View = Literal["plane", "pca", "umap"]
 
 GRID_BYTES = 512 * 1024
 SHEET_BYTES = 1024 * 1024
+MAX_SIDE_APPROXIMATE = 16
+"""Nodes of the grid along each side of a plane whose way back is approximate, and slow."""
+
 PRIOR_RADIUS = 3.0
 """What is shown of N(0, 1) at least, in standard deviations."""
 
@@ -84,16 +87,21 @@ class LatentSpace:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """A plane of the latent space: of two dimensions through the code ``at``, or of the principal components."""
+    """A plane of the latent space: of two dimensions through the code ``at``, of principal components, or of UMAP."""
 
     dims: tuple[int, int]
     at: Float[Tensor, "latent"]  # float64
-    projection: PCA | None = None
+    projection: Projection | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether a point's code is the one that projects to it; else the code is an estimate."""
+        return self.projection is None or self.projection.exact
 
     def lift(self, points: Float[Tensor, "point 2"]) -> Float[Tensor, "point latent"]:
         """The codes of points."""
         if self.projection is not None:
-            return self.projection.lift(points, self.at)
+            return self.projection.lift(points, self.at if self.exact else None)
         codes = self.at.repeat(len(points), 1)
         for axis, dim in enumerate(self.dims[: len(self.at)]):
             codes[:, dim] = points[:, axis].double()
@@ -112,10 +120,10 @@ class Plane:
         return codes[:, list(self.dims)].double()
 
     def project_gaussian(self, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Mean and covariance on the plane; None where there are fewer than two latent dimensions."""
-        if len(mean) < 2:
+        """Mean and covariance on the plane; None in fewer than two latent dimensions and where maps are not affine."""
+        if len(mean) < 2 or not self.exact:
             return None
-        if self.projection is not None:
+        if isinstance(self.projection, PCA):
             axes = self.projection.components
             return self.projection.project(mean[None])[0], axes @ covariance @ axes.T
         dims = list(self.dims)
@@ -251,14 +259,26 @@ def look_from(
     )
 
 
+def points_then(scene: Scene, codes: Float[Tensor, "trained latent"], rows: Tensor) -> Float[Tensor, "sample 2"]:
+    """Where some of the images (``rows``) were on the plane when they had other ``codes``; NaN for the others."""
+    points = torch.full_like(scene.points, math.nan)
+    points[rows] = scene.plane.project(codes)
+    if scene.space.latent_dim == 1 and scene.space.labels is not None:
+        points[rows, 1] = scene.space.labels[rows].double()
+    return points
+
+
 def plane_of(space: LatentSpace, view: View, dims: tuple[int, int], at: Any) -> Plane:
-    """The plane of two dimensions, or of the principal components of the finite codes, through the code ``at``."""
+    """The plane of two dimensions or of the principal components of the finite codes, through the code ``at``; or the
+    one that UMAP makes of these codes."""
     num_latent = space.latent_dim
     if view == "pca":
         if num_latent < 2:
             raise ValueError("view: 'pca' needs at least two latent dimensions")
-        projection = fit_pca(space.codes) if space.moments is not None else _axes(num_latent)
-        return Plane((0, 1), projection.mean if at is None else as_code(at, num_latent), projection)
+        components = fit_pca(space.codes) if space.moments is not None else _axes(num_latent)
+        return Plane((0, 1), components.mean if at is None else as_code(at, num_latent), components)
+    if view == "umap":
+        return Plane((0, 1), torch.zeros(num_latent, dtype=torch.float64), fit_umap(space.codes))
     first, second = dims
     if num_latent > 1 and (first == second or not (0 <= first < num_latent and 0 <= second < num_latent)):
         raise ValueError(f"dims: expected two different dimensions from 0 to {num_latent - 1}, got {dims}")
@@ -293,7 +313,7 @@ def _box_on(space: LatentSpace, plane: Plane, points: Tensor) -> tuple[tuple[flo
     if space.latent_dim == 1:
         return whole_box(space)[0], (-0.5, max(1, len(space.classes)) - 0.5)
     box = latent_box(finite) if len(finite) else ((0.0, 0.0), (0.0, 0.0))
-    if space.posterior.stochastic or not len(finite):
+    if plane.exact and (space.posterior.stochastic or not len(finite)):
         centre = plane.project(torch.zeros(1, space.latent_dim, dtype=torch.float64))[0].tolist()
         pairs = zip(box, centre, strict=True)
         box = tuple((min(low, c - PRIOR_RADIUS), max(high, c + PRIOR_RADIUS)) for (low, high), c in pairs)
@@ -313,6 +333,8 @@ def _grid(
     budget = GRID_BYTES // 8 if brief else GRID_BYTES
     one_row = space.latent_dim == 1
     columns = min(256, max(16, budget // size)) if one_row else min(48, max(8, math.isqrt(budget // size)))
+    if not plane.exact:
+        columns = min(columns, MAX_SIDE_APPROXIMATE)
     rows = 1 if one_row else columns
     intervals = box[:1] if one_row else box
     try:
@@ -322,7 +344,7 @@ def _grid(
             rows,
             columns,
             dims=plane.dims,
-            at=plane.at,
+            at=plane.at if plane.exact else None,
             projection=plane.projection,
             context=context,
         )

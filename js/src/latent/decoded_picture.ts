@@ -34,6 +34,7 @@ export class DecodedPictureModel extends DOMWidgetModel {
       classes: [],
       exact: null,
       exact_at: [],
+      estimated: false,
       images: null,
       reconstructions: null,
       looked_at: -1,
@@ -116,7 +117,7 @@ export class DecodedPictureView extends DOMWidgetView {
     this.listenTo(cloud, 'change:pointer', this.showHere);
     this.listenTo(cloud, 'change:hovered change:clicked', this.showPoint);
     this.listenTo(grid, 'change', this.showHere);
-    this.listenTo(model, 'change:exact change:exact_at change:axis_names', this.showHere);
+    this.listenTo(model, 'change:exact change:exact_at change:estimated change:axis_names', this.showHere);
     this.listenTo(
       model,
       'change:images change:reconstructions change:looked_at change:looked_image change:looked_reconstruction change:classes',
@@ -181,10 +182,10 @@ export class DecodedPictureView extends DOMWidgetView {
     const at: number[] = this.model.get('exact_at');
     if (same(at, place)) {
       const picture = this.single('exact');
-      return { picture, source: picture ? 'exact' : 'failed' };
+      return { picture, source: !picture ? 'failed' : this.model.get('estimated') ? 'estimated' : 'exact' };
     }
     const decoded = this.grid.decode(place[0], place[1]);
-    const source = !decoded ? 'none' : !decoded.picture ? 'failed' : decoded.inside ? 'interpolated' : 'beyond';
+    const source: Source = !decoded ? 'none' : !decoded.picture ? 'failed' : decoded.inside ? 'interpolated' : 'beyond';
     return { picture: decoded?.picture ?? null, source };
   }
 

@@ -6,6 +6,7 @@ const WIDTH = 2;
 
 const COLORS: { [source in Source]: [variable: string, otherwise: string] } = {
   exact: ['--jp-success-color1', '#388e3c'],
+  estimated: ['--jp-warn-color1', '#ef6c00'],
   interpolated: ['--jp-brand-color1', '#1976d2'],
   beyond: ['--jp-warn-color1', '#ef6c00'],
   failed: ['--jp-error-color1', '#d32f2f'],
@@ -13,7 +14,7 @@ const COLORS: { [source in Source]: [variable: string, otherwise: string] } = {
 };
 
 /**
- * A frame around the decoded picture whose colour says what it is: exact, interpolated, beyond the grid, or none. It is
+ * A frame around the decoded picture whose colour says what it is: exact, estimated, interpolated, beyond the grid, or none. It is
  * a canvas, because a border that changes its colour has the browser paint and layer the page anew under the pointer.
  */
 export class SourceFrame {

@@ -1,9 +1,10 @@
 import { spoken } from '../points/words';
 
-export type Source = 'exact' | 'interpolated' | 'beyond' | 'failed' | 'none';
+export type Source = 'exact' | 'estimated' | 'interpolated' | 'beyond' | 'failed' | 'none';
 
 const SOURCES: { [source in Source]: string } = {
   exact: 'decoded exactly',
+  estimated: 'decoded from an approximate code',
   interpolated: 'interpolated',
   beyond: 'beyond the decoded grid: its edge is shown',
   failed: 'the decoder gives no picture here',
