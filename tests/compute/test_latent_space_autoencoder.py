@@ -350,3 +350,18 @@ def test_results_that_change_their_shape_are_named():
     decoder = lambda z: torch.zeros(len(z), 3 if len(z) == 16 else 4)  # noqa: E731
     with pytest.raises(ValueError, match=r"decode: expected results of one kind and shape in every call"):
         decode((IDENTITY, decoder), torch.zeros(20, 2))
+
+
+@pytest.mark.parametrize("own", [torch.float32, torch.float64])
+def test_plain_functions_get_the_type_that_they_were_written_in(own):
+    down, up = torch.randn(64, 2, dtype=own), torch.randn(2, 64, dtype=own)
+    pair = (lambda images: images.flatten(1) @ down, lambda codes: torch.sigmoid(codes @ up).reshape(-1, 8, 8))
+    images = torch.rand(6, 8, 8)
+    for given in (images, images.double()):
+        assert torch.equal(posterior(pair, given).mean, given.to(own).flatten(1) @ down)
+        assert reconstruct(pair, given).shape == (6, 8, 8)
+    assert torch.equal(decode(pair, [0.5, -1.0])[0], pair[1](torch.tensor([[0.5, -1.0]], dtype=own))[0])
+    assert decode_grid(pair, ((-1, 1), (-1, 1)), 3, 3).shape == (3, 3, 8, 8)
+    assert class_coverage(pair, images, [0, 1] * 3, num_samples=20).num_failed == 0
+    with pytest.raises(ValueError, match=r"decode raised RuntimeError for codes .1, 3.*shapes cannot be multiplied"):
+        decode(pair, [0.5, -1.0, 2.0])

@@ -315,6 +315,7 @@ def test_umap_is_asked_for_its_transform_and_its_approximate_inverse(monkeypatch
 
         def fit(self, rows):
             self.num_rows = len(rows)
+            self.embedding_ = -rows[:, : self.n_components]
             return self
 
         def transform(self, rows):
@@ -330,6 +331,7 @@ def test_umap_is_asked_for_its_transform_and_its_approximate_inverse(monkeypatch
     assert projection.reducer.num_rows == 20
     assert projection.reducer.random_state == 3
     assert torch.equal(projection.project(codes[:4]), codes[:4, :2].double())
+    assert torch.equal(projection.project(codes[:20]), -codes[:20, :2].double()), "the embedding it was fitted to"
     assert projection.lift([[1.0, 2.0]]).tolist() == [[1.0, 2.0, 0.0]]
     assert grid_codes(((0, 1), (0, 1)), 2, 2, projection=projection).shape == (2, 2, 3)
     with pytest.raises(ValueError, match="through: UMAP has no parallel planes"):

@@ -44,7 +44,8 @@ class Coder:
     """A user's autoencoder made callable in one way; made by `bind`, accepted wherever an autoencoder is.
 
     Both calls run in eval mode and without gradients, in batches, on the device and in the floating-point type of the
-    modules' own parameters, and leave modules and random states as they were. They return detached CPU tensors.
+    modules' own parameters (plain functions get what they can take, float32 or float64), and leave modules and random
+    states as they were. They return detached CPU tensors.
     """
 
     encode_call: Callable[[Tensor], Any]
@@ -161,9 +162,10 @@ def _call(function: Callable[[Tensor], Any], name: str, batch: Tensor, modules: 
     own = next((p for m in modules for p in (*m.parameters(), *m.buffers()) if p.is_floating_point()), None)
     device = batch.device if own is None else own.device
     dtype = batch.dtype if own is None or not batch.is_floating_point() else own.dtype
+    # Plain functions do not say in which type their numbers are: where the given one does not suit, the other may.
+    others = [torch.float32 if dtype == torch.float64 else torch.float64] if own is None else []
     try:
-        # A copy, because the user's function may write into what it is given.
-        result = function(batch.to(device, dtype, copy=True))
+        result = _in_a_fitting_type(function, batch.to(device), [dtype, *others])
     except Exception as error:
         if ran_out_of_memory(error):
             raise
@@ -181,6 +183,21 @@ def _call(function: Callable[[Tensor], Any], name: str, batch: Tensor, modules: 
     if log_variance[0].shape != mean.shape:
         raise ValueError(f"{name}: mean {shape(mean)} and log-variance {shape(log_variance[0])} differ in shape")
     return mean, log_variance[0]
+
+
+def _in_a_fitting_type(function: Callable[[Tensor], Any], batch: Tensor, dtypes: list[torch.dtype]) -> Any:
+    """The result for a copy of the batch (the user's function may write into it) in the first type that suits; the
+    error of the first one if none does."""
+    first, *others = dtypes
+    try:
+        return function(batch.to(first, copy=True))
+    except (RuntimeError, TypeError) as error:
+        if not others or "type" not in str(error):
+            raise
+        try:
+            return _in_a_fitting_type(function, batch, others)
+        except Exception:
+            raise error from None
 
 
 def _own_copy(part: Tensor) -> Tensor:

@@ -125,5 +125,5 @@ def fit_umap(codes: Any, num_components: int = 2, *, seed: int = 0) -> UMAP:
         raise ImportError("UMAP needs the optional package umap-learn: pip install umap-learn") from error
     if len(rows) < num_components + 2:
         raise ValueError(f"codes: UMAP needs at least {num_components + 2} of them, got {len(rows)}")
-    reducer = Reducer(n_components=num_components, random_state=seed, n_jobs=1).fit(rows.float().numpy())
+    reducer = Reducer(n_components=num_components, random_state=seed).fit(rows.float().numpy())
     return UMAP(reducer, seed, rows)
