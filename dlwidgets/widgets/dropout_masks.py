@@ -74,10 +74,13 @@ class Masks(Section):
         again = button("resample", "draw other masks")
         play = ipywidgets.Play(value=1, min=1, max=NUM_SAMPLES, interval=200, show_repeat=False)
         self._own(ipywidgets.jslink((play, "value"), (steps, "value")))
+        self.observe(lambda change: setattr(play, "value", change["new"]), "sample")
         self._layer = keyed(
             self._network, ("dot", SKY, "hidden unit (ReLU) that survives"), ("cross", VERMILLION, "dropped")
         )
-        self._map = keyed(self._maps, ("band", GREY, "dropped"), ("bar", YELLOW, "bright: a large value"))
+        self._map = keyed(
+            self._maps, ("band", VERMILLION, "hatched: dropped"), ("bar", YELLOW, "bright: a large value")
+        )
         self._arrange(
             [kind, chance, steps, play, again],
             side_by_side(

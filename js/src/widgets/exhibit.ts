@@ -55,6 +55,7 @@ export class ExhibitView extends VBoxView {
     super.render();
     this.dismissed = '';
     this.el.classList.add('dlw-exhibit');
+    this.el.classList.toggle('dlw-without-kernel', !this.model.comm_live);
     this.el.setAttribute('role', 'group');
     this.build();
     this.listenTo(this.model, 'change:_error', () => {
