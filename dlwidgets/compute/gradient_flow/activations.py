@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .saturation import Saturation
 from .sites import CHANNEL, Site
-from .statistics import BLOCK, SLAB, Moments, Transfer, row_facts
+from .statistics import BLOCK, SLAB, Moments, Transfer, block_facts, facts, on_host
 from .statistics import unit_layout as layout_of
 
 #: Most rows in one block.
@@ -59,14 +59,33 @@ def _readable(x: Tensor) -> bool:
 class Block:
     """Outputs of equal shape, waiting side by side."""
 
-    def __init__(self, like: Tensor, axis: int, saturation: Saturation | None) -> None:
-        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-        outer, units, inner = layout_of(like.shape, axis)
+    def __init__(self, like: Tensor, lane: "Lane") -> None:
+        outer, units, inner = lane.layout
         num_rows = max(1, min(ROWS, BLOCK // like.numel()))
-        self.rows = torch.empty((num_rows, outer, units, inner), dtype=dtype, device=like.device)
+        self.rows = torch.empty((num_rows, outer, units, inner), dtype=lane.wide, device=like.device)
         self.views = list(self.rows.view(num_rows, *like.shape).unbind(0))
-        self.saturation = saturation
+        self.saturation, self.here = lane.rule, lane.here
         self.owners: list[int] = []
+
+
+class Lane:
+    """How the outputs at one position are read, as long as they are alike."""
+
+    __slots__ = ("axis", "block", "device", "dtype", "here", "inherited", "layout", "rule", "shape", "wide")
+
+    def __init__(self, site: Site, x: Tensor, inherited: int) -> None:
+        self.shape, self.dtype, self.device, self.inherited = x.shape, x.dtype, x.device, inherited
+        self.here = on_host(x.device)
+        self.wide = torch.float64 if x.dtype in (torch.float64, torch.complex128) else torch.float32
+        shape = torch.Size((*x.shape, 2)) if x.is_complex() else x.shape or torch.Size((1,))
+        num_axes, layout = len(shape), inherited if site.layout is None else site.layout
+        if num_axes <= 2:
+            self.axis = num_axes - 1
+        else:
+            self.axis = 1 if layout == CHANNEL else max(num_axes - 1 - layout, 0)
+        self.layout = layout_of(shape, self.axis)
+        self.rule = None if site.saturation is None or site.saturation.of_input else site.saturation
+        self.block: Block | None = None
 
 
 class Activations:
@@ -74,8 +93,10 @@ class Activations:
 
     def __init__(self) -> None:
         self.lively: set[int] = set()  # positions none of whose units is dead: nobody need look again
+        self._lanes: dict[int, Lane] = {}
         self._blocks: dict[tuple[object, ...], Block] = {}
-        self._scratch: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+        self._shifts: dict[int, float] = {}
+        self._scratch: dict[torch.dtype, Tensor] = {}
         self._layout = CHANNEL
         self._moments = Moments()
         self._transfer = Transfer()
@@ -88,37 +109,49 @@ class Activations:
 
     def add(self, position: int, site: Site, x: Tensor) -> None:
         """Take the output ``x`` (detached) of ``site`` at ``position``: its values may change right afterwards."""
-        if x.is_complex():
-            x = torch.view_as_real(x.resolve_conj())
-        size = x.numel()
-        if size == 0:
-            return
-        layout = site.layout
-        if layout is None:
-            layout = self._layout
-        else:
-            self._layout = layout
-        num_axes = x.dim()
-        if num_axes == 0:
-            x, axis = x.view(1), 0
-        elif num_axes <= 2:
-            axis = num_axes - 1
-        else:
-            axis = 1 if layout == CHANNEL else max(num_axes - 1 - layout, 0)
-        rule = site.saturation
-        if rule is not None and rule.of_input:
-            rule = None
-        if size > LARGE:
-            self._slabs(position, x, axis, rule)
-            return
-        key = (x.shape, x.dtype, x.device, axis, None if rule is None else rule.key)
-        block = self._blocks.get(key)
+        inherited = self._layout
+        if site.layout is not None:
+            self._layout = site.layout
+        lane = self._lanes.get(position)
+        if (
+            lane is None
+            or lane.shape != x.shape
+            or lane.dtype is not x.dtype
+            or lane.inherited != inherited
+            or lane.device != x.device
+        ):
+            lane = self._lanes[position] = Lane(site, x, inherited)
+            if 0 < x.numel() <= LARGE and x.dim() and not x.is_complex():
+                lane.block = self._block(x, lane)
+        block = lane.block
         if block is None:
-            block = self._blocks[key] = Block(x, axis, rule)
-        if len(block.owners) == len(block.views) or position in block.owners:
+            self._slabs(position, x, lane)
+            return
+        if len(block.owners) == len(block.views):
             self._sum_up(block)
         block.views[len(block.owners)].copy_(x)
         block.owners.append(position)
+
+    def _slabs(self, position: int, x: Tensor, lane: Lane) -> None:
+        axis = lane.axis
+        if x.numel() == 0:
+            return
+        if x.dtype is not lane.wide:
+            x = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x.to(lane.wide)
+        if axis == 1 and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+            x, axis = x.permute(0, 2, 3, 1), 3
+        outer, units, inner = layout_of(x.shape or torch.Size((1,)), axis)
+        whole = x.contiguous().view(outer, units, inner)
+        # what was written last is still in a cache
+        for slab in reversed(whole.split(max(1, SLAB // (units * inner)))):
+            self._facts(slab.unsqueeze(0), [position], lane.rule, lane.here)
+
+    def _block(self, x: Tensor, lane: Lane) -> Block:
+        key = (x.shape, x.dtype, x.device, lane.axis, None if lane.rule is None else lane.rule.key)
+        block = self._blocks.get(key)
+        if block is None:
+            block = self._blocks[key] = Block(x, lane)
+        return block
 
     def add_input(self, position: int, rule: Saturation, x: Tensor) -> None:
         """Count the saturated elements of a module that is judged by its input ``x`` (detached)."""
@@ -144,30 +177,22 @@ class Activations:
     def forget(self) -> None:
         """Give the memory back."""
         self._blocks.clear()
+        self._lanes.clear()
         self._scratch.clear()
 
     def _sum_up(self, block: Block) -> None:
         owners, block.owners = block.owners, []
-        units = not self.lively.issuperset(owners)
-        self._facts(block.rows[: len(owners)], owners, block.saturation, units)
+        self._facts(block.rows[: len(owners)], owners, block.saturation, block.here)
 
-    def _slabs(self, position: int, x: Tensor, axis: int, rule: Saturation | None) -> None:
-        if axis == 1 and x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
-            x, axis = x.permute(0, 2, 3, 1), 3
-        outer, units, inner = layout_of(x.shape, axis)
-        whole = x.contiguous().view(outer, units, inner)
-        at_a_time = max(1, SLAB // (units * inner))
-        look = position not in self.lively
-        for slab in whole.split(at_a_time):
-            wide = slab if slab.dtype in (torch.float32, torch.float64) else slab.float()
-            self._facts(wide.unsqueeze(0), [position], rule, look)
-
-    def _facts(self, rows: Tensor, owners: list[int], rule: Saturation | None, units: bool) -> None:
-        row_facts(rows, self._spare(rows), owners, rule, units, self._transfer, self._moments)
+    def _facts(self, rows: Tensor, owners: list[int], rule: Saturation | None, here: bool) -> None:
+        look = not self.lively.issuperset(owners)
+        if here:
+            facts(rows, self._spare(rows), owners, rule, look, self._moments, self._shifts)
+        else:
+            block_facts(rows, owners, rule, look, self._transfer, self._moments)
 
     def _spare(self, rows: Tensor) -> Tensor:
-        key = (rows.dtype, rows.device)
-        spare = self._scratch.get(key)
+        spare = self._scratch.get(rows.dtype)
         if spare is None or spare.numel() < rows.numel():
-            spare = self._scratch[key] = torch.empty(max(SLAB, rows.numel()), dtype=rows.dtype, device=rows.device)
+            spare = self._scratch[rows.dtype] = torch.empty(max(SLAB, rows.numel()), dtype=rows.dtype)
         return spare[: rows.numel()].view(rows.shape)

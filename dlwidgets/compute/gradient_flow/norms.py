@@ -1,118 +1,93 @@
-"""Norms of gradients, as they come: right for every magnitude, with little memory and few kernels."""
+"""Norms of gradients, as they come: while they are in a cache, and right for every magnitude."""
 
-from collections.abc import Callable
+import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .statistics import SAFE, Floats, Transfer, exact_norm, long_norm, on_host, row_norms, wide
+from .statistics import CALM, SAFE, Floats, Transfer, exact_norm, long_norm, on_host, scale_for, wide
 
-#: Norms outside these are taken in float64: in float32 many squares would be subnormal, which is slow, or overflow.
-CALM = (1e-8, 1e8)
-#: Elements of a block, and above which a tensor does not wait in one.
-BLOCK = 1 << 16
+#: Above this many elements squares are summed in pieces, and no scaled copy is made.
 LARGE = 1 << 15
-ROWS = 16
+#: Up to this many elements what torch does around an operation takes longer than the operation.
+SMALL = 1 << 11
 
-Sink = Callable[[Any, float], None]
-
-
-class Block:
-    """Copies of tensors of one shape, side by side."""
-
-    def __init__(self, like: Tensor, dtype: torch.dtype) -> None:
-        num_rows = max(1, min(ROWS, BLOCK // max(like.numel(), 1)))
-        self.rows = torch.empty((num_rows, like.numel()), dtype=dtype, device=like.device)
-        self.views = list(self.rows.view(num_rows, *like.shape).unbind(0))
-        self.waiting: list[tuple[Any, Sink]] = []
+#: Where norms go: by key, those of one key are added in squares.
+Table = dict[Any, float]
 
 
 class Norms:
-    """Takes the L2 norms of tensors, a block at a time.
+    """Takes the L2 norms of tensors.
 
     What the norm of a ``key`` was the last time tells how this one is taken: where the squares would be lost in
-    float32, or slow because they are subnormal, it is in float64 from the beginning. If the guess was bad it is done
-    once more.
+    float32, or slow because they are subnormal, the tensor is scaled by a power of two. If the guess was bad the norm
+    is taken once more, in float64.
     """
 
     def __init__(self) -> None:
-        self._expected: dict[Any, float] = {}
-        self._blocks: dict[tuple[object, ...], Block] = {}
+        self._scales: dict[Any, float] = {}
 
-    def take(self, key: Any, x: Tensor, sink: Sink, transfer: Transfer) -> None:
-        """``sink(key, norm of x)``, now or in `flush`; ``x`` may be overwritten in the meantime."""
+    def take(self, key: Any, x: Tensor, table: Table, transfer: Transfer) -> None:
+        """Put the norm of ``x`` into the table, now or when ``transfer`` is finished."""
         if x.requires_grad:
             x = x.detach()
-        if x.is_complex():
-            x = torch.view_as_real(x.resolve_conj())
-        if x.numel() > LARGE or not on_host(x.device):
-            self._alone(key, x, sink, transfer)
-            return
-        calm = self._calm(key, x)
-        kind = (x.shape, calm)
-        block = self._blocks.get(kind)
-        if block is None:
-            block = self._blocks[kind] = Block(x, torch.float32 if calm else torch.float64)
-        block.views[len(block.waiting)].copy_(x)
-        block.waiting.append((key, sink))
-        if len(block.waiting) == len(block.views):
-            self._sum_up(block)
+        if not on_host(x.device):
 
-    def together(self, keys: list[Any], tensors: list[Tensor], sink: Sink, transfer: Transfer) -> None:
-        """`take` for several tensors that are there at once; of most no copy is needed."""
-        calm = []
+            def use(found: Floats) -> None:
+                self._put(table, key, float(found[0]))
+
+            x = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+            transfer.read(torch.linalg.vector_norm(wide(x)).view(1), use)
+            return
+        if x.dtype is not torch.float32 and x.dtype is not torch.float64:
+            x = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x.float()
+        scale = self._scales.get(key)
+        if x.numel() > LARGE:
+            norm = long_norm(x) if scale is None else 0.0
+            scale = None
+        else:
+            norm = torch.linalg.vector_norm(x if scale is None else x * scale).item()
+        if SAFE[0] < norm < SAFE[1]:
+            self._put(table, key, norm if scale is None else norm / scale)
+        else:
+            self._put(table, key, exact_norm(x))
+
+    def together(self, keys: list[Any], tensors: list[Tensor], table: Table, transfer: Transfer) -> None:
+        """`take` for several tensors that are there at once."""
+        calm: list[tuple[Any, Tensor]] = []
+        scaled: list[tuple[Any, Tensor, float]] = []
         for key, x in zip(keys, tensors, strict=True):
-            if x.dtype == torch.float32 and x.numel() <= LARGE and on_host(x.device) and self._calm(key, x):
+            size = x.numel()
+            if size > LARGE or x.dtype is not torch.float32 or not on_host(x.device):
+                self.take(key, x, table, transfer)
+                continue
+            scale = self._scales.get(key)
+            if scale is None:
                 calm.append((key, x))
+            elif size <= SMALL:
+                scaled.append((key, x, scale))
             else:
-                self.take(key, x, sink, transfer)
+                self.take(key, x, table, transfer)
         if calm:
             found = torch.stack(torch._foreach_norm([x for _, x in calm], 2)).tolist()
             for (key, x), norm in zip(calm, found, strict=True):
-                norm = norm if SAFE[0] < norm < SAFE[1] else exact_norm(x)
-                self._expected[key] = norm
-                sink(key, norm)
-
-    def _calm(self, key: Any, x: Tensor) -> bool:
-        return CALM[0] < self._expected.get(key, 1.0) < CALM[1] and x.dtype != torch.float64
-
-    def flush(self) -> None:
-        """Finish what waits."""
-        for block in self._blocks.values():
-            if block.waiting:
-                self._sum_up(block)
-
-    def drop(self) -> None:
-        """Forget what waits."""
-        for block in self._blocks.values():
-            block.waiting.clear()
+                self._put(table, key, norm if SAFE[0] < norm < SAFE[1] else exact_norm(x))
+        if scaled:
+            larger = torch._foreach_mul([x.detach() for _, x, _ in scaled], [scale for _, _, scale in scaled])
+            found = torch.stack(torch._foreach_norm(larger, 2)).tolist()
+            for (key, x, scale), norm in zip(scaled, found, strict=True):
+                self._put(table, key, norm / scale if SAFE[0] < norm < SAFE[1] else exact_norm(x))
 
     def forget(self) -> None:
-        """Give the memory back."""
-        self._blocks.clear()
+        """Forget what the norms were."""
+        self._scales.clear()
 
-    def _sum_up(self, block: Block) -> None:
-        waiting, block.waiting = block.waiting, []
-
-        def use(found: list[float]) -> None:
-            for (key, sink), norm in zip(waiting, found, strict=True):
-                self._expected[key] = norm
-                sink(key, norm)
-
-        row_norms(block.rows[: len(waiting)], Transfer(), use)
-
-    def _alone(self, key: Any, x: Tensor, sink: Sink, transfer: Transfer) -> None:
-        def use(found: Floats) -> None:
-            norm = float(found[0])
-            self._expected[key] = norm
-            sink(key, norm)
-
-        if not on_host(x.device):
-            transfer.read(torch.linalg.vector_norm(wide(x)).view(1), use)
-            return
-        norm = 0.0
-        if CALM[0] < self._expected.get(key, 1.0) < CALM[1]:
-            norm = long_norm(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x)
-        use(np.array([norm if SAFE[0] < norm < SAFE[1] else exact_norm(x)]))
+    def _put(self, table: Table, key: Any, norm: float) -> None:
+        known = table.get(key)
+        table[key] = norm if known is None else math.hypot(known, norm)
+        if CALM[0] < norm < CALM[1]:
+            if key in self._scales:
+                del self._scales[key]
+        elif 0.0 < norm < math.inf:
+            self._scales[key] = scale_for(norm)

@@ -55,18 +55,17 @@ class Rhythm:
         self._budget, self._every = budget, every
         self._began = self._ended = clock()
         self._running = False
-        self._spent = 0.0
+        self.spent = 0.0  # seconds that the meter has taken
         self._paid: deque[tuple[float, float]] = deque()  # when and how much, the last window
         self._owed: deque[tuple[float, float]] = deque()  # the same, of what the budget has to pay for
         self._recent = 0.0  # their sum
-        self._sample = 0.0  # spent since the sample under way began
+        self._booked = 0.0  # of what is spent, up to the beginning of the sample under way
         self._costs: deque[float] = deque([0.0], maxlen=4)  # of the last samples
         self._earning: tuple[float, float] | None = None  # time and spent when the budget began to count
 
     def spend(self, seconds: float) -> None:
         """Note time that the meter has taken."""
-        self._spent += seconds
-        self._sample += seconds
+        self.spent += seconds
 
     def fixed(self, step: int) -> bool:
         """Whether ``step`` is sampled whatever it costs."""
@@ -78,11 +77,11 @@ class Rhythm:
             return self.fixed(step)
         now = self.clock()
         if self._earning is None:
-            self._earning = now, self._spent
+            self._earning = now, self.spent
         began, spent = self._earning
-        training = (now - began) - (self._spent - spent)
+        training = (now - began) - (self.spent - spent)
         cost = max(self._costs)
-        if self._spent - spent + cost > self._budget * training:
+        if self.spent - spent + cost > self._budget * training:
             return False
         while self._owed and self._owed[0][0] <= now - WINDOW:
             self._recent -= self._owed.popleft()[1]
@@ -96,15 +95,16 @@ class Rhythm:
 
     def end_sample(self) -> None:
         """A sample is complete: what it took is what the next is expected to take."""
-        self._costs.append(self._sample)
+        self._costs.append(self.spent - self._booked)
         self._book(self.clock())
 
     def _book(self, now: float) -> None:
-        self._paid.append((now, self._sample))
+        seconds = self.spent - self._booked
+        self._paid.append((now, seconds))
         if self._earning is not None:
-            self._owed.append((now, self._sample))
-            self._recent += self._sample
-        self._sample = 0.0
+            self._owed.append((now, seconds))
+            self._recent += seconds
+        self._booked = self.spent
         while self._paid[0][0] < now - WINDOW:
             self._paid.popleft()
 
@@ -121,11 +121,10 @@ class Rhythm:
         """The meter's share so far."""
         now = self.clock() if self._running else self._ended
         elapsed = now - self._began
-        recent = min(
-            sum(seconds for when, seconds in list(self._paid) if when > now - WINDOW) + self._sample, self._spent
-        )
+        paid = sum(seconds for when, seconds in list(self._paid) if when > now - WINDOW)
+        recent = min(paid + self.spent - self._booked, self.spent)
         window = min(WINDOW, elapsed)
-        return Overhead(_share(self._spent, elapsed), _share(recent, window))
+        return Overhead(_share(self.spent, elapsed), _share(recent, window))
 
 
 def _share(spent: float, elapsed: float) -> float:

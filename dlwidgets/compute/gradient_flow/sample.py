@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import observe
-from .norms import Norms
+from .norms import Norms, Table
 from .shares import Graph, Key
 from .statistics import Floats, Moments, Transfer, dense
 
@@ -36,6 +36,7 @@ class Sample:
         self.updatable: set[int] = set()  # those that an optimizer with a rate stepped
         self.earlier: list[Sample] = []  # finished ones that turned out to be parts of this step
         self._norms = norms
+        self._gradings: list[tuple[list[int], Table]] = []  # parameters and their norms; the last counts
         self._sums: dict[tuple[Key, int], Tensor] = {}
 
     def restart(self) -> None:
@@ -44,53 +45,42 @@ class Sample:
         self.forwards, self.gradient, self.contribution, self.graph = [], {}, {}, Graph()
         self.backward_seen = False
         self._sums = {}
-        self._norms.drop()
 
     def arrived(self, position: int, gradient: Tensor) -> None:
         """The gradient at the output of ``position``."""
         self.backward_seen = True
-        if type(gradient) is Tensor and gradient.layout == torch.strided:
-            self._norms.take(position, gradient, self._into(self.gradient), self.transfer)
+        if type(gradient) is Tensor and gradient.layout is torch.strided:
+            self._norms.take(position, gradient, self.gradient, self.transfer)
 
     def contributed(self, key: Key, gradient: Tensor) -> None:
         """What one call contributes to the gradient of a shared parameter, or a part of it."""
         if type(gradient) is not Tensor or gradient.layout != torch.strided:
             return
         if self.graph.uses.get(key, 1) == 1:
-            self._norms.take(key, gradient, self._into(self.contribution), self.transfer)
+            self._norms.take(key, gradient, self.contribution, self.transfer)
             return
         pass_key = key, torch._C._current_graph_task_id()
         known = self._sums.get(pass_key)
         gradient = gradient.detach()
         self._sums[pass_key] = gradient.clone() if known is None else known.add_(gradient)
 
-    @staticmethod
-    def _into(table: dict[Any, float]) -> Callable[[Any, float], None]:
-        def add(key: Any, norm: float) -> None:
-            before = table.get(key)
-            table[key] = norm if before is None else math.hypot(before, norm)
-
-        return add
-
     def parameter_gradients(self, at: list[int]) -> None:
         """Take the norms of the gradients of some parameters, nan where there is none."""
-        into = self.parameter_gradient
-        into[at] = np.nan
-
-        def place(key: tuple[str, int], norm: float) -> None:
-            into[key[1]] = norm
-
-        found = [(i, self.parameters[i].grad) for i in at]
-        there = [(i, dense(gradient.detach())) for i, gradient in found if gradient is not None]
-        keys = [("parameter", i) for i, _ in there]
-        self._norms.together(keys, [gradient for _, gradient in there], place, self.transfer)
+        keys, gradients = [], []
+        for i in at:
+            gradient = self.parameters[i].grad
+            if gradient is not None:
+                keys.append(~i)  # positions are not negative
+                gradients.append(dense(gradient.detach()))
+        table: Table = {}
+        self._norms.together(keys, gradients, table, self.transfer)
+        self._gradings.append((at, table))
 
     def look(self) -> None:
         """Finish the norms that wait."""
         for (key, _), total in self._sums.items():
-            self._norms.take(key, total, self._into(self.contribution), self.transfer)
+            self._norms.take(key, total, self.contribution, self.transfer)
         self._sums.clear()
-        self._norms.flush()
 
     def take_parameters(self, parameters: list[tuple[int, Any]]) -> None:
         """The (column, parameter) pairs whose weights and gradients belong to this step."""
@@ -106,6 +96,9 @@ class Sample:
         """
         self.look()
         self.transfer.finish()
+        for at, table in self._gradings:
+            self.parameter_gradient[at] = [table.get(~i, math.nan) for i in at]
+        self._gradings.clear()
         while len(self.forwards) > 1:
             last = self.forwards.pop()
             self.forwards[0].merge(last)

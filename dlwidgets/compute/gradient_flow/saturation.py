@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,14 +26,16 @@ class Saturation:
 
     ``key`` is equal for modules with equal rules; ``of_input`` says that x is the module's input, not its output;
     ``resting`` that the function is flat by design on one side (rectifiers), where a large fraction is no fault.
-    ``calm`` tells more cheaply whether nothing at all is saturated.
+    ``calm`` tells more cheaply, on the host, whether nothing at all is saturated; ``calm_is_nonzero`` says that then
+    nothing is zero either.
     """
 
     key: tuple[object, ...]
     mark: Mark
     of_input: bool = False
     resting: bool = False
-    calm: Callable[[Tensor], bool] | None = None
+    calm: Callable[[np.ndarray], bool] | None = None
+    calm_is_nonzero: bool = False
 
     @property
     def is_zero(self) -> bool:
@@ -56,9 +59,10 @@ def _outside(middle: float, half: float) -> Mark:
     return lambda x, out: torch.sub(x, middle, out=out).abs_().ge_(half)
 
 
-def _inside(middle: float, half: float) -> Callable[[Tensor], bool]:
+def _inside(middle: float, half: float) -> Callable[[np.ndarray], bool]:
     """Whether all |x - middle| < half."""
-    return lambda x: float(x.amax()) < middle + half and float(x.amin()) > middle - half
+    largest, smallest, high, low = np.maximum.reduce, np.minimum.reduce, middle + half, middle - half
+    return lambda x: bool(largest(x, axis=None) < high and smallest(x, axis=None) > low)
 
 
 def _at_most(limit: float) -> Mark:
@@ -178,7 +182,7 @@ def _input(name: str, derivative: Derivative, largest: float) -> Callable[[nn.Mo
 
 
 def _two_sided(name: str, middle: float, half: float) -> Callable[[nn.Module], Saturation]:
-    rule = Saturation((name,), _outside(middle, half), calm=_inside(middle, half))
+    rule = Saturation((name,), _outside(middle, half), calm=_inside(middle, half), calm_is_nonzero=middle > half)
     return lambda _: rule
 
 

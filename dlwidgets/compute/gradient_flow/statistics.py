@@ -22,6 +22,8 @@ SLAB = 1 << 17
 #: Below and above these a norm computed in float32 may have lost squares; it is computed again in float64, scaled.
 SAFE = (1e-12, 1e18)
 SAFE64 = (1e-140, 1e140)
+#: Tensors with norms outside these are scaled first: many of their squares would be subnormal, which is slow.
+CALM = (1e-8, 1e8)
 #: Where the squared mean is above this multiple of the variance, the variance is taken around the mean.
 CLOSE = 8.0
 
@@ -105,19 +107,41 @@ def wide(x: Tensor) -> Tensor:
     return x.to("cpu" if x.device.type == "mps" else x.device, torch.float64)
 
 
-def row_norms(rows: Tensor, transfer: Transfer, use: Callable[[list[float]], None]) -> None:
-    """Hand the L2 norm of each row of a matrix to ``use``, right for every magnitude."""
+def row_norms(
+    rows: Tensor,
+    transfer: Transfer,
+    use: Callable[[list[float]], None],
+    scales: list[float] | None = None,
+    scratch: Tensor | None = None,
+) -> None:
+    """Hand the L2 norm of each row of a matrix to ``use``, right for every magnitude.
+
+    A row times its scale, a power of two, is expected to have squares that float32 can hold: otherwise their sum is
+    slow, or lost and taken once more in float64. ``scratch``: space for the scaled rows.
+    """
     if not on_host(rows.device):
         transfer.read(torch.linalg.vector_norm(wide(rows), dim=1), lambda host: use(host.tolist()))
         return
-    found = torch.linalg.vector_norm(rows, dim=1).tolist()
     low, high = SAFE64 if rows.dtype == torch.float64 else SAFE
-    if not (min(found) > low and max(found) < high):
+    near = rows
+    if scales is not None and any(scale != 1.0 for scale in scales):
+        near = torch.mul(rows, torch.tensor(scales, dtype=rows.dtype).unsqueeze(1), out=scratch)
+    seen = found = torch.linalg.vector_norm(near, dim=1).tolist()
+    if near is not rows and scales is not None:
+        found = [norm / scale for norm, scale in zip(seen, scales, strict=True)]
+    if not (min(seen) > low and max(seen) < high):
         zero = ((rows.amax(1) == 0) & (rows.amin(1) == 0)).tolist() if rows.shape[1] else [True] * len(found)
-        for i, norm in enumerate(found):
+        for i, norm in enumerate(seen):
             if not low < norm < high:
                 found[i] = 0.0 if zero[i] else exact_norm(rows[i])
     use(found)
+
+
+def scale_for(norm: float) -> float:
+    """The power of two by which a tensor with about this norm is to be multiplied before its norm is taken."""
+    if CALM[0] < norm < CALM[1] or not 0.0 < norm < math.inf:
+        return 1.0
+    return 2.0 ** -min(max(round(math.log2(norm)), -126), 126)
 
 
 class Moments:
@@ -167,62 +191,80 @@ class Moments:
         return table
 
 
-def row_facts(
+def facts(
     block: Tensor,
     scratch: Tensor,
     owners: list[int],
     saturation: Saturation | None,
     units: bool,
-    transfer: Transfer,
     moments: Moments,
+    shifts: dict[int, float],
 ) -> None:
     """Add what there is to know about ``block`` (row, outer, unit, inner) to ``moments``, a row for each of ``owners``.
 
-    ``block`` and ``scratch``, which is overwritten, are contiguous float32 or float64 tensors of one shape. ``units``:
-    also which units are zero throughout.
+    ``block`` and ``scratch``, which is overwritten, are contiguous float32 or float64 tensors of one shape, on the
+    host. ``units``: also which units are zero throughout. ``shifts`` remembers the means of those owners whose spread
+    is small beside the mean. Few passes, and a closer look only where the numbers ask for one.
     """
-    if on_host(block.device):
-        _facts_here(block, scratch, owners, saturation, units, moments)
-    else:
-        _facts_elsewhere(wide(block), owners, saturation, units, transfer, moments)
-
-
-def _facts_here(
-    block: Tensor, scratch: Tensor, owners: list[int], saturation: Saturation | None, units: bool, moments: Moments
-) -> None:
-    """Few passes, and a closer look only where the numbers ask for one."""
     num_rows, outer, num_units, inner = block.shape
     flat, spare = block.view(num_rows, -1), scratch.view(num_rows, -1)
     size = flat.shape[1]
-    sums, norms = flat.sum(1).tolist(), _norm(flat).tolist()
-    nonzero = flat.numpy() != 0
-    zeros = [size - int(np.count_nonzero(row)) for row in nonzero]
+    found, doubtful = _mean_and_squares(flat, spare, owners, shifts)
+    values = flat.numpy()
+    calm = saturation is not None and saturation.calm is not None and saturation.calm(values)
     saturated = [0.0] * num_rows
-    if saturation is not None:
-        if saturation.is_zero:
+    if saturation is not None and not calm and not saturation.is_zero:
+        saturated = saturation.mark(flat, spare).sum(1).tolist()
+    zeros = [0] * num_rows
+    if not (calm and saturation is not None and saturation.calm_is_nonzero):
+        # in the scratch space: fresh memory would take longer than the comparison
+        mask = spare.numpy().view(bool).reshape(-1)[: values.size].reshape(values.shape)
+        nonzero = np.not_equal(values, 0, out=mask)
+        zeros = [size - int(np.count_nonzero(row)) for row in nonzero]
+        if saturation is not None and saturation.is_zero:
             saturated = [float(number) for number in zeros]
-        elif saturation.calm is None or not saturation.calm(flat):
-            saturated = saturation.mark(flat, spare).sum(1).tolist()
-    found = [(total / size, norm * norm - total * total / size) for total, norm in zip(sums, norms, strict=True)]
-    doubtful = _doubtful(found, norms, size)
-    if doubtful:
-        _around_the_mean(flat, spare, doubtful, found)
-    for row, (position, (mean, squares)) in enumerate(zip(owners, found, strict=True)):
-        moments.add(position, float(size), mean, squares, float(zeros[row]), saturated[row])
+    for row, position in enumerate(owners):
         if units:
             alive = np.ones(num_units, dtype=bool)
             if zeros[row] >= outer * inner:
                 alive = nonzero[row].reshape(outer, num_units, inner).any(axis=(0, 2))
             moments.saw(position, alive)
+        if zeros[row] == size:
+            found[row] = 0.0, 0.0
+    doubtful = [row for row in doubtful if zeros[row] < size]
+    if doubtful:
+        _around_the_mean(flat, spare, doubtful, found)
+    for position, (mean, squares), zero, calls in zip(owners, found, zeros, saturated, strict=True):
+        if mean * mean * size < CLOSE * squares or not math.isfinite(mean):
+            shifts.pop(position, None)
+        else:
+            shifts[position] = mean
+        moments.add(position, float(size), mean, squares, float(zero), calls)
 
 
-def _doubtful(found: list[tuple[float, float]], norms: list[float], size: int) -> list[int]:
-    """The rows whose squares may have been lost, or whose spread is small beside their mean."""
-    return [
-        row
-        for row, (mean, squares) in enumerate(found)
-        if not (SAFE[0] < norms[row] < SAFE[1]) or not mean * mean * size < CLOSE * squares
-    ]
+def _mean_and_squares(
+    flat: Tensor, spare: Tensor, owners: list[int], shifts: dict[int, float]
+) -> tuple[list[tuple[float, float]], list[int]]:
+    """Mean and sum of squared deviations of each row, and the rows that deserve another look: squares may have been
+    lost, or the spread is small beside the distance from the expected mean.
+    """
+    size, near, centers = flat.shape[1], flat, [0.0] * len(owners)
+    if shifts:
+        centers = [shifts.get(position, 0.0) for position in owners]
+        if any(centers):
+            column = torch.tensor(centers, dtype=flat.dtype).unsqueeze(1)
+            near, centers = torch.sub(flat, column, out=spare), column.view(-1).tolist()
+    found, doubtful = [], []
+    for row, (total, norm, center) in enumerate(zip(near.sum(1).tolist(), _norm(near).tolist(), centers, strict=True)):
+        beside = total / size
+        squares = norm * norm - beside * total
+        found.append((center + beside, squares))
+        if not (SAFE[0] < norm < SAFE[1] and beside * total < CLOSE * squares):
+            if norm == 0.0 and center and not near[row].any():
+                found[row] = center, 0.0
+            else:
+                doubtful.append(row)
+    return found, doubtful
 
 
 def _around_the_mean(flat: Tensor, spare: Tensor, rows: list[int], found: list[tuple[float, float]]) -> None:
@@ -242,7 +284,14 @@ def _around_the_mean(flat: Tensor, spare: Tensor, rows: list[int], found: list[t
             found[row] = float(center), exact_norm(exact - center) ** 2
 
 
-def _facts_elsewhere(
+def _norm(rows: Tensor) -> Tensor:
+    short = short_rows(rows)
+    if short is rows:
+        return torch.linalg.vector_norm(rows, dim=1)
+    return torch.linalg.vector_norm(torch.linalg.vector_norm(short, dim=1).view(len(rows), -1), dim=1)
+
+
+def block_facts(
     block: Tensor,
     owners: list[int],
     saturation: Saturation | None,
@@ -250,7 +299,11 @@ def _facts_elsewhere(
     transfer: Transfer,
     moments: Moments,
 ) -> None:
-    """Everything in float64 and without looking, so that one copy at the end of the step brings it all."""
+    """`facts` for a block on another device.
+
+    Everything in float64 and without looking, so that one copy at the end of the step brings it all.
+    """
+    block = wide(block)
     num_rows, outer, num_units, inner = block.shape
     flat = block.view(num_rows, -1)
     size = flat.shape[1]
@@ -274,13 +327,6 @@ def _facts_elsewhere(
                 moments.saw(position, row_alive)
 
     transfer.read(torch.cat(facts), unpack)
-
-
-def _norm(rows: Tensor) -> Tensor:
-    short = short_rows(rows)
-    if short is rows:
-        return torch.linalg.vector_norm(rows, dim=1)
-    return torch.linalg.vector_norm(torch.linalg.vector_norm(short, dim=1).view(len(rows), -1), dim=1)
 
 
 def unit_layout(shape: torch.Size, axis: int) -> tuple[int, int, int]:

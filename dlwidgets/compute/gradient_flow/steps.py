@@ -114,7 +114,7 @@ class Steps:
         """``run`` as a hook: its time is noted, and if it fails the meter lets go of the model instead of harming
         training.
         """
-        clock, spend, modes_active = self.rhythm.clock, self.rhythm.spend, observe.modes_active
+        rhythm, clock, modes_active = self.rhythm, self.rhythm.clock, observe.modes_active
 
         def guarded(*args: Any) -> Any:
             began = clock()
@@ -127,7 +127,7 @@ class Steps:
                 self._fail(error)
                 return None
             finally:
-                spend(clock() - began)
+                rhythm.spent += clock() - began
 
         return guarded
 

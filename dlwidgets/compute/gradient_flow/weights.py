@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .sites import materialised
-from .statistics import SAFE, Floats, Transfer, exact_norm, long_norm, on_host, row_norms
+from .statistics import SAFE, Floats, Transfer, exact_norm, long_norm, on_host, row_norms, scale_for
 
 #: The elements of a large parameter are summed in rows of this length, and the rows in float64.
 ROW = 1 << 15
@@ -33,6 +33,7 @@ class Batch:
     at: list[int]
     rows: Tensor
     views: list[Tensor]
+    scales: list[float]  # of the expected changes
     large: bool  # one parameter that does not fit a cache: its copy is made and compared a piece at a time
 
 
@@ -43,6 +44,7 @@ class Weights:
         self.complete = True  # False while some parameters of lazy modules have no values yet
         self._batches: list[Batch] = []
         self._key: list[tuple[object, ...]] = []
+        self._scratch: Tensor | None = None
 
     def before(self, parameters: list[Any], transfer: Transfer, norm: Floats) -> None:
         """Copy ``parameters`` and fill ``norm`` (one entry each) with their L2 norms; nan where there are no values
@@ -65,7 +67,8 @@ class Weights:
                     change[batch.at[0]] = _changed_norm(batch.rows[0], batch.parameters[0])
                     continue
                 torch._foreach_sub_(batch.views, batch.parameters)
-                self._norms(batch, transfer, change)
+                self._norms(batch, transfer, change, batch.scales)
+                batch.scales = [scale_for(norm) for norm in change[batch.at].tolist()]
 
     def unchanged(self, ratio: Floats, gradient: Floats) -> Floats:
         """The share of elements that an update left as they were although their gradient is not zero; nan without
@@ -82,10 +85,7 @@ class Weights:
                 if ratio[at] == 0.0 or ratio[at] > SUSPECT * eps:
                     share[at] = float(ratio[at] == 0.0)
                 else:
-                    change = batch.rows[row]
-                    if batch.large:
-                        change = change - parameter.detach().reshape(-1)
-                    share[at] = _lost(change, parameter)
+                    share[at] = _lost(batch.rows[row], parameter, batch.large)
         return share
 
     def release(self) -> None:
@@ -95,7 +95,7 @@ class Weights:
 
     def forget(self) -> None:
         """Forget the copies."""
-        self._batches, self._key = [], []
+        self._batches, self._key, self._scratch = [], [], None
 
     def _prepare(self, parameters: list[Any]) -> None:
         key: list[tuple[object, ...]] = [
@@ -124,9 +124,10 @@ class Weights:
         rows = torch.empty((len(members), chosen[0].numel()), dtype=_copy_dtype(dtype), device=device)
         views = [row.view(p.shape) for row, p in zip(rows.unbind(0), chosen, strict=True)]
         large = len(members) == 1 and rows.shape[1] > PIECE and on_host(device) and not dtype.is_complex
-        self._batches.append(Batch([parameters[at] for at in members], members, rows, views, large))
+        scales = [1.0] * len(members)
+        self._batches.append(Batch([parameters[at] for at in members], members, rows, views, scales, large))
 
-    def _norms(self, batch: Batch, transfer: Transfer, into: Floats) -> None:
+    def _norms(self, batch: Batch, transfer: Transfer, into: Floats, scales: list[float] | None = None) -> None:
         rows = torch.view_as_real(batch.rows).flatten(1) if batch.rows.is_complex() else batch.rows
         at, numel = np.array(batch.at), rows.shape[1]
         if numel <= ROW:
@@ -134,7 +135,12 @@ class Weights:
             def place(found: list[float]) -> None:
                 into[at] = found
 
-            row_norms(rows, transfer, place)
+            scratch = None
+            if scales is not None and rows.dtype == torch.float32 and rows.numel() <= PIECE and on_host(rows.device):
+                if self._scratch is None:
+                    self._scratch = torch.empty(PIECE)
+                scratch = self._scratch[: rows.numel()].view(rows.shape)
+            row_norms(rows, transfer, place, scales, scratch)
             return
         whole = numel // ROW * ROW
         pieces = [rows[:, :whole].reshape(-1, ROW)] + ([rows[:, whole:]] if whole < numel else [])
@@ -168,20 +174,36 @@ def _changed_norm(row: Tensor, parameter: Any) -> float:
     return norm if SAFE[0] < norm < SAFE[1] else exact_norm(row - now)
 
 
-def _lost(change: Tensor, parameter: Any) -> float:
-    """The share of the elements with a gradient whose ``change`` is zero; of all where the gradient is gone."""
-    moved, size = _nonzero(change), change.numel()
+def _lost(row: Tensor, parameter: Any, is_copy: bool) -> float:
+    """The share of the elements with a gradient that have not changed; of all where the gradient is gone.
+
+    ``row`` holds the changes, or, if it ``is_copy``, the values from before.
+    """
+    size = row.numel()
+    parts = [slice(start, start + PIECE) for start in range(0, size, PIECE)]
+    before, now = (row, parameter.detach().reshape(-1)) if is_copy else (row, None)
+
+    def changed(part: slice) -> Any:
+        return _values(before[part]) != (0 if now is None else _values(now[part]))
+
+    moved = sum(_count(changed(part)) for part in parts)
     gradient = parameter.grad
-    if gradient is None or gradient.layout != torch.strided or gradient.shape != parameter.shape:
+    if moved == size or gradient is None or gradient.layout != torch.strided or gradient.shape != parameter.shape:
         return 1 - moved / size
-    asked = _nonzero(gradient.detach())
+    flat = gradient.detach().reshape(-1)
+    asked = sum(_count(_values(flat[part]) != 0) for part in parts)
     if asked == size:
         return 1 - moved / size
-    still = (change == 0).logical_and_(gradient.detach().reshape(-1) != 0)
-    return int(still.sum()) / asked if asked else math.nan
+    both = sum(_count(changed(part) & (_values(flat[part]) != 0)) for part in parts)
+    return 1 - both / asked if asked else math.nan
 
 
-def _nonzero(x: Tensor) -> int:
-    if on_host(x.device) and x.dtype in (torch.float32, torch.float64):
-        return int(np.count_nonzero(x.numpy() != 0))  # several times faster than torch's
-    return int(torch.count_nonzero(x))
+def _values(x: Tensor) -> Any:
+    """To compare: on the host numpy is several times faster than torch."""
+    if not on_host(x.device):
+        return x
+    return (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x).numpy()
+
+
+def _count(mask: Any) -> int:
+    return int(mask.sum()) if isinstance(mask, Tensor) else int(np.count_nonzero(mask))
