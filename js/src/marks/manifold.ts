@@ -1,14 +1,12 @@
 import { unpack_models } from '@jupyter-widgets/base';
-import { Mark, MarkModel } from 'bqplot';
+import { MarkModel } from 'bqplot';
 
 import type { DecodedGridModel } from '../latent/decoded_grid';
 import { Screen } from '../latent/picture';
 import { tilesOf } from '../latent/tiles';
 import { axisOf, toPixel } from '../points/placement';
 import { MODULE_NAME, MODULE_VERSION, PROTOCOL } from '../version';
-import { keepCanvasesInClones } from './snapshot';
-
-const SVG = 'http://www.w3.org/2000/svg';
+import { CanvasMark } from './canvas_mark';
 
 /** How wide and high a picture is at least, in CSS pixels. */
 const TILE = 26;
@@ -37,27 +35,15 @@ export class ManifoldModel extends MarkModel {
 }
 
 /** The decoded grid as one picture of many small ones, finer as the plane is magnified. */
-export class Manifold extends Mark {
+export class Manifold extends CanvasMark {
   declare model: ManifoldModel;
-  private holder!: SVGForeignObjectElement;
-  private canvas!: HTMLCanvasElement;
   private tile!: Screen;
-  private frame!: number;
 
   override async render(): Promise<void> {
     await super.render();
-    this.event_listeners = {};
-    this.frame = 0;
-    const box = document.createElement('div');
-    box.className = 'dlw-raster dlw-manifold';
-    this.canvas = document.createElement('canvas');
     this.tile = new Screen();
-    box.appendChild(this.canvas);
-    this.holder = document.createElementNS(SVG, 'foreignObject');
+    this.putCanvases('dlw-manifold', ['dlw-manifold-picture']);
     this.holder.style.pointerEvents = 'none';
-    this.holder.appendChild(box);
-    this.d3el.node().appendChild(this.holder);
-    keepCanvasesInClones(this.parent.svg.node());
     this.create_listeners();
     this.draw();
   }
@@ -68,42 +54,12 @@ export class Manifold extends Mark {
     this.listenTo(this.model.get('grid'), 'change', this.draw);
   }
 
-  override set_positional_scales(): void {
-    for (const scale of [this.scales.x, this.scales.y]) {
-      this.listenTo(scale, 'domain_changed', this.draw);
-    }
-  }
-
-  override set_ranges(): void {
-    const { x, y } = this.scales;
-    x.setRange(this.parent.padded_range('x', x.model));
-    y.setRange(this.parent.padded_range('y', y.model));
-  }
-
-  override relayout(): void {
-    this.draw();
-  }
-
-  /** Draws everything once in the next frame, however many changes ask for it. */
-  override draw(): void {
-    if (this.holder && !this.frame) {
-      this.frame = requestAnimationFrame(() => {
-        this.frame = 0;
-        this.drawNow();
-      });
-    }
-  }
-
-  private drawNow(): void {
-    const { canvas, model, parent } = this;
-    if (!parent || parent.plotareaWidth < 1 || parent.plotareaHeight < 1) {
-      return;
-    }
+  protected override drawNow(): void {
+    const { model } = this;
     this.set_ranges();
-    const density = window.devicePixelRatio || 1;
-    this.holder.setAttribute('width', String(parent.plotareaWidth));
-    this.holder.setAttribute('height', String(parent.plotareaHeight));
-    [canvas.width, canvas.height] = [parent.plotareaWidth, parent.plotareaHeight].map((size) => Math.round(size * density));
+    const [width, height] = this.fitCanvases();
+    const context = this.canvases[0].getContext('2d')!;
+    context.clearRect(0, 0, width, height);
     const decoder: DecodedGridModel = model.get('grid');
     const grid = decoder?.grid;
     const opacity: number = model.get('opacity');
@@ -111,10 +67,9 @@ export class Manifold extends Mark {
       return;
     }
     const { x, y } = this.scales;
-    const [axisX, axisY] = [x, y].map((scale) => axisOf((value) => scale.scale(value), scale.model.domain, density));
-    const size = TILE * density;
+    const [axisX, axisY] = [x, y].map((scale) => axisOf((value) => scale.scale(value), scale.model.domain, this.density));
+    const size = TILE * this.density;
     const tiles = tilesOf(grid.box, ends(x.model.domain), ends(y.model.domain), axisX.scale, axisY.scale, size);
-    const context = canvas.getContext('2d')!;
     context.globalAlpha = opacity;
     context.imageSmoothingEnabled = false;
     for (let row = 0; row < tiles.rows; row++) {
@@ -132,16 +87,6 @@ export class Manifold extends Mark {
       }
     }
   }
-
-  override remove(): void {
-    cancelAnimationFrame(this.frame);
-    super.remove();
-  }
-
-  override compute_view_padding(): void {}
-  override clear_style(): void {}
-  override set_default_style(): void {}
-  override set_style_on_elements(): void {}
 }
 
 function ends(domain: number[]): [number, number] {

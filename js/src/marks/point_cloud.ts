@@ -1,5 +1,3 @@
-import { Mark } from 'bqplot';
-
 import { describeFigure, makeFocusable } from '../accessibility';
 import { parseColor } from '../palette';
 import { colorTable, Cloud } from '../points/cloud';
@@ -11,12 +9,8 @@ import { axisOf, Placement, toPixel, toValue } from '../points/placement';
 import { probeMoved } from '../points/probe';
 import { CpuRasteriser } from '../points/raster';
 import { describeCloud } from '../points/words';
-import { mismatch } from '../protocol';
-import { PROTOCOL } from '../version';
+import { CanvasMark } from './canvas_mark';
 import type { PointCloudModel } from './point_cloud_model';
-import { keepCanvasesInClones } from './snapshot';
-
-const SVG = 'http://www.w3.org/2000/svg';
 
 /** What a view tells the page, bubbling from its element: the pointer or the keyboard moved the probe, or a click. */
 export const POINTER_EVENT = 'dlwidgets:pointer';
@@ -43,19 +37,16 @@ const MAX_RINGS = 50;
 const FADED = 0.2;
 
 /** Points on two canvases: below the points, above what follows the pointer. */
-export class PointCloud extends Mark {
+export class PointCloud extends CanvasMark {
   declare model: PointCloudModel;
-  private holder!: SVGForeignObjectElement;
   private below!: CanvasRenderingContext2D;
   private above!: CanvasRenderingContext2D;
   private rasteriser!: CpuRasteriser;
   private image!: ImageData | null;
   private place!: Placement | null;
-  private density!: number;
   private drawn!: Cloud | null;
   /** Whether the figure's description is behind its content. */
   private unsaid!: boolean;
-  private frame!: number;
   /** The index of the point under the pointer or probe in this view, and whether the pointer is here. */
   private hovered!: number;
   private inside!: boolean;
@@ -65,40 +56,21 @@ export class PointCloud extends Mark {
 
   override async render(): Promise<void> {
     await super.render();
-    this.event_listeners = {};
     this.rasteriser = new CpuRasteriser();
     this.image = this.place = this.drawn = this.outline = null;
-    this.frame = this.measures = 0;
+    this.measures = 0;
     this.hovered = -1;
     this.inside = false;
     this.unsaid = true;
-    this.density = 1;
     this.build();
     this.create_listeners();
     this.draw();
   }
 
   private build(): void {
-    const box = document.createElement('div');
-    box.className = 'dlw-raster dlw-points';
-    box.title = ''; // keeps the browser from showing the figure's title under a resting pointer
-    const [below, above] = ['dlw-points-picture', 'dlw-points-hover'].map((name) => {
-      const canvas = document.createElement('canvas');
-      canvas.className = name;
-      box.appendChild(canvas);
-      return canvas.getContext('2d')!;
-    });
-    [this.below, this.above] = [below, above];
-    this.holder = document.createElementNS(SVG, 'foreignObject');
-    this.holder.appendChild(box);
-    this.d3el.node().appendChild(this.holder);
-    const notice = mismatch(this.model.get('_protocol'), PROTOCOL);
-    if (notice !== null) {
-      box.classList.add('dlw-notice');
-      box.textContent = notice;
-    }
+    const canvases = this.putCanvases('dlw-points', ['dlw-points-picture', 'dlw-points-hover']);
+    [this.below, this.above] = canvases.map((canvas) => canvas.getContext('2d')!);
     const svg = this.parent.svg.node();
-    keepCanvasesInClones(svg);
     makeFocusable(svg);
     svg.addEventListener('keydown', this.onKey);
     this.stopListeningToPointer = listen(svg, {
@@ -145,37 +117,8 @@ export class PointCloud extends Mark {
     }
   }
 
-  override set_positional_scales(): void {
-    for (const scale of [this.scales.x, this.scales.y]) {
-      this.listenTo(scale, 'domain_changed', this.draw);
-    }
-  }
-
-  override set_ranges(): void {
-    const { x, y } = this.scales;
-    x.setRange(this.parent.padded_range('x', x.model));
-    y.setRange(this.parent.padded_range('y', y.model));
-  }
-
-  override relayout(): void {
-    this.draw();
-  }
-
-  /** Draws everything once in the next frame, however many changes ask for it. */
-  override draw(): void {
-    if (this.holder && !this.frame) {
-      this.frame = requestAnimationFrame(() => {
-        this.frame = 0;
-        this.drawNow();
-      });
-    }
-  }
-
-  private drawNow(): void {
+  protected override drawNow(): void {
     const start = performance.now();
-    if (!this.parent || this.parent.plotareaWidth < 1 || this.parent.plotareaHeight < 1) {
-      return;
-    }
     this.set_ranges();
     this.layOut();
     const { model, below, place, density } = this;
@@ -237,18 +180,9 @@ export class PointCloud extends Mark {
 
   /** Fits the canvases to the plot area and works out where data lie on them. */
   private layOut(): void {
-    const { plotareaWidth, plotareaHeight } = this.parent;
-    const density = window.devicePixelRatio || 1;
-    const [width, height] = [plotareaWidth, plotareaHeight].map((size) => Math.max(1, Math.round(size * density)));
-    this.holder.setAttribute('width', String(plotareaWidth));
-    this.holder.setAttribute('height', String(plotareaHeight));
-    for (const { canvas } of [this.below, this.above]) {
-      if (canvas.width !== width || canvas.height !== height) {
-        [canvas.width, canvas.height] = [width, height];
-      }
-    }
+    const [width, height] = this.fitCanvases();
+    const { density } = this;
     const { x, y } = this.scales;
-    this.density = density;
     this.place = {
       width,
       height,
@@ -393,15 +327,9 @@ export class PointCloud extends Mark {
   };
 
   override remove(): void {
-    cancelAnimationFrame(this.frame);
     this.stopListeningToPointer?.();
     this.parent?.svg?.node()?.removeEventListener('keydown', this.onKey);
     release(this, this.drawn);
     super.remove();
   }
-
-  override compute_view_padding(): void {}
-  override clear_style(): void {}
-  override set_default_style(): void {}
-  override set_style_on_elements(): void {}
 }

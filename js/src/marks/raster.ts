@@ -1,19 +1,13 @@
-import { Mark } from 'bqplot';
-
 import { describeFigure, makeFocusable } from '../accessibility';
 import type { NDArray } from '../arrays';
 import type { Cell, Role } from '../field/lookup';
-import { mismatch } from '../protocol';
-import { PROTOCOL } from '../version';
+import { CanvasMark } from './canvas_mark';
 import { announceHover, FieldMapModel, HOVER_EVENT, HoverDetail, hoverRoot } from './field_map';
 import { cellAt, Frame, squarePadding } from './frame';
 import { moved } from './keys';
 import { Painter } from './painter';
 import { ColorTable, tableOf, writePixels } from './pixels';
 import type { RasterModel } from './raster_model';
-import { keepCanvasesInClones } from './snapshot';
-
-const SVG = 'http://www.w3.org/2000/svg';
 
 /** The name of the performance measures around every hover handler, and how many are kept. */
 const MEASURE = 'dlwidgets:hover';
@@ -23,9 +17,8 @@ const MAX_MEASURES = 1000;
  * A picture on two canvases: below the picture with its static overlays, above it what follows the pointer.
  * Both have the screen's resolution, so that overlays are drawn in screen pixels.
  */
-export class Raster extends Mark {
+export class Raster extends CanvasMark {
   declare model: RasterModel;
-  private holder!: SVGForeignObjectElement;
   private below!: Painter;
   private above!: Painter;
   private picture!: HTMLCanvasElement;
@@ -36,16 +29,14 @@ export class Raster extends Mark {
   /** What the pointer is on, here or on a linked picture under the same root. */
   private hover!: { role: Role; cell: Cell } | null;
   private reporting!: boolean;
-  private drawing!: boolean;
   private measures!: number;
   private stopListeningToRoot!: () => void;
 
   override async render(): Promise<void> {
     await super.render();
-    this.event_listeners = {};
     this.hover = null;
     this.colors = null;
-    this.reporting = this.drawing = false;
+    this.reporting = false;
     this.measures = this.flagged = 0;
     this.stale = true;
     this.stopListeningToRoot = () => undefined;
@@ -55,27 +46,10 @@ export class Raster extends Mark {
   }
 
   private build(): void {
-    const box = document.createElement('div');
-    box.className = 'dlw-raster';
-    box.title = ''; // keeps the browser from showing the figure's title under a resting pointer
-    const [below, above] = ['dlw-raster-picture', 'dlw-raster-hover'].map((name) => {
-      const canvas = document.createElement('canvas');
-      canvas.className = name;
-      box.appendChild(canvas);
-      return new Painter(canvas);
-    });
-    [this.below, this.above] = [below, above];
+    const canvases = this.putCanvases('', ['dlw-raster-picture', 'dlw-raster-hover']);
+    [this.below, this.above] = canvases.map((canvas) => new Painter(canvas));
     this.picture = document.createElement('canvas');
-    this.holder = document.createElementNS(SVG, 'foreignObject');
-    this.holder.appendChild(box);
-    this.d3el.node().appendChild(this.holder);
-    const notice = mismatch(this.model.get('_protocol'), PROTOCOL);
-    if (notice !== null) {
-      box.classList.add('dlw-notice');
-      box.textContent = notice;
-    }
     const svg = this.parent.svg.node();
-    keepCanvasesInClones(svg);
     makeFocusable(svg);
     svg.addEventListener('keydown', this.onKey);
   }
@@ -121,12 +95,6 @@ export class Raster extends Mark {
     }
   }
 
-  override set_positional_scales(): void {
-    for (const scale of [this.scales.x, this.scales.y]) {
-      this.listenTo(scale, 'domain_changed', this.draw);
-    }
-  }
-
   override initialize_additional_scales(): void {
     const redraw = () => {
       this.stale = true;
@@ -141,12 +109,6 @@ export class Raster extends Mark {
     }
     this.colors = null;
     this.stale = true;
-  }
-
-  override set_ranges(): void {
-    const { x, y } = this.scales;
-    x.setRange(this.parent.padded_range('x', x.model));
-    y.setRange(this.parent.padded_range('y', y.model));
   }
 
   /** Keeps cells square by leaving room at both ends of one axis, which bqplot's axes then follow. */
@@ -168,26 +130,13 @@ export class Raster extends Mark {
     }
   }
 
-  override relayout(): void {
-    this.draw();
+  /** Before the next frame: a frame that is due shows it already. */
+  protected override soon(draw: () => void): void {
+    queueMicrotask(draw);
   }
 
-  /** Draws everything once before the next frame, however many changes ask for it. */
-  override draw(): void {
-    if (this.holder && !this.drawing) {
-      this.drawing = true;
-      queueMicrotask(() => {
-        this.drawing = false;
-        this.drawNow();
-      });
-    }
-  }
-
-  private drawNow(): void {
+  protected override drawNow(): void {
     const { image, rows, columns } = this.model;
-    if (!this.parent || this.parent.plotareaWidth < 1 || this.parent.plotareaHeight < 1) {
-      return;
-    }
     this.compute_view_padding();
     this.set_ranges();
     this.layOut();
@@ -218,17 +167,9 @@ export class Raster extends Mark {
 
   /** Fits the canvases to the plot area and works out where cells lie on them. */
   private layOut(): void {
-    const { plotareaWidth, plotareaHeight } = this.parent;
-    const density = window.devicePixelRatio || 1;
-    const [width, height] = [Math.round(plotareaWidth * density), Math.round(plotareaHeight * density)];
-    this.holder.setAttribute('width', String(plotareaWidth));
-    this.holder.setAttribute('height', String(plotareaHeight));
-    for (const painter of [this.below, this.above]) {
-      if (painter.canvas.width !== width || painter.canvas.height !== height) {
-        [painter.canvas.width, painter.canvas.height] = [width, height];
-      }
-      painter.density = density;
-    }
+    const [width, height] = this.fitCanvases();
+    const { density } = this;
+    this.below.density = this.above.density = density;
     const { x, y } = this.scales;
     this.frame = {
       width,
@@ -393,8 +334,4 @@ export class Raster extends Mark {
     this.parent?.svg?.node()?.removeEventListener('keydown', this.onKey);
     super.remove();
   }
-
-  override clear_style(): void {}
-  override set_default_style(): void {}
-  override set_style_on_elements(): void {}
 }
