@@ -64,9 +64,21 @@ class Plane:
         return box["x"] + across * box["width"], box["y"] + down * box["height"]
 
     def move(self, x, y):
+        self.page.evaluate(
+            "() => { window.saidBefore = document.querySelector('.dlw-tile-here figcaption').textContent }"
+        )
         self.page.mouse.move(*self.point(x, y))
 
     def caption(self):
+        """What is said of the place under the probe; words come a little after the picture."""
+        self.page.wait_for_function(
+            """() => {
+                const said = {interpolated: ': interpolated', exact: ': decoded exactly'};
+                const {source} = document.querySelector('.dlw-decoded').dataset;
+                const caption = document.querySelector('.dlw-tile-here figcaption').textContent;
+                return caption !== window.saidBefore && caption.endsWith(said[source]);
+            }"""
+        )
         return self.page.locator(".dlw-tile-here figcaption").first.inner_text()
 
     def place(self):
@@ -100,8 +112,9 @@ def test_the_picture_follows_the_pointer_and_becomes_exact(shown):
     page.wait_for_function("document.querySelector('.dlw-decoded').dataset.source === 'interpolated'")
     width, height, *grey = page.evaluate(PIXELS, "here")
     assert (width, height) == (2, 2)
-    assert plane.place() == pytest.approx([-1.5, 2.5], abs=0.2)
-    assert grey == pytest.approx([sigmoid(v) for v in 2 * plane.place()], abs=1)
+    place = plane.place()
+    assert place == pytest.approx([-1.5, 2.5], abs=0.2)
+    assert grey == pytest.approx([sigmoid(v) for v in 2 * place], abs=1)
     picture = notebook.python("explorer._plane.picture.model_id")
     assert picture not in page.evaluate("window.received")
     assert notebook.errors == []
@@ -182,17 +195,17 @@ def test_panels_share_the_pointer_and_stop_ends_a_training(notebook):
     opened = notebook(
         [
             SETUP,
-            "images = decode(2 * torch.rand(200, 2) - 1).float()\n"
+            "images = decode(2 * torch.rand(60, 2) - 1).float()\n"
             "panels = LatentSpaceExplorer.train(images, beta=(0, 1), epochs=20000); panels",
         ]
     )
     opened.run_all()
     page = opened.page
-    page.get_by_role("button", name="Stop").first.click()
-    page.locator(".dlw-progress:not([hidden])").first.wait_for()
-    opened.wait_for_python("not panels.explorers[0]._busy")
-    page.get_by_role("button", name="Stop").first.click()
-    opened.execute("panels.wait()")
+    for panel in range(2):
+        stop = page.locator(".dlw-latent-panel").nth(panel).get_by_role("button", name="Stop")
+        stop.wait_for()
+        stop.dispatch_event("click")
+        opened.wait_for_python(f"not panels.explorers[{panel}]._busy")
     assert opened.python("[each.training for each in panels.explorers]") == [None, None]
     second = Plane(page, 1)
     second.page.mouse.move(*second.point(0.5, 0.5))
@@ -203,6 +216,38 @@ def test_panels_share_the_pointer_and_stop_ends_a_training(notebook):
             return place(first).startsWith('z1') && place(first) === place(second);
         }"""
     )
+    assert opened.errors == []
+
+
+DRAWN = """() => [...document.querySelectorAll('canvas.dlw-points-picture')].map((canvas) => {
+    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    return [canvas.closest('foreignObject').dataset.renderer, data.some((value) => value !== 0)];
+})"""
+COUNT_CONTEXTS = """() => {
+    const get = HTMLCanvasElement.prototype.getContext;
+    window.numContexts = 0;
+    HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+        window.numContexts += kind === 'webgl2';
+        return get.call(this, kind, ...rest);
+    };
+}"""
+
+
+def test_twenty_explorers_draw_with_one_context(notebook):
+    cell = (
+        "import ipywidgets\n"
+        "explorers = [LatentSpaceExplorer((encode, decode), decode(corners), names) for _ in range(20)]\n"
+        "for each in explorers:\n"
+        "    each.wait()\n"
+        "    each._plane.cloud.renderer = 'gl'\n"
+        "ipywidgets.VBox(explorers)"
+    )
+    opened = notebook([SETUP, cell])
+    opened.page.evaluate(COUNT_CONTEXTS)
+    opened.run_all()
+    opened.page.wait_for_function(f"({DRAWN})().filter(([_, drawn]) => drawn).length === 20")
+    assert opened.page.evaluate(DRAWN) == [["gl", True]] * 20
+    assert opened.page.evaluate("window.numContexts") == 1
     assert opened.errors == []
 
 
