@@ -127,6 +127,10 @@ def class_coverage(
     The small classifier is the nearest image by Euclidean distance of grey values, at most 5,000 images chosen by
     ``seed``: any number of classes, nothing to train, the same every time; `ClassCoverage.accuracy` says how far to
     trust it. It names a class also for a picture that looks like nothing: a full histogram does not prove good samples.
+
+    Measured with `train_vae` on scikit-learn's digits, 10,000 samples: at beta 1 all ten classes hold 2 % or more, at
+    beta 0 six to eight of them, depending on the seed; a logistic regression and a small network in the place of the
+    nearest image counted the same six (seed 0).
     """
     coder = bind(autoencoder)
     references = as_images(images, "images").cpu()
