@@ -202,7 +202,11 @@ class YourModel(Section):
             words.append(self._show_prediction(report))
             self._input.show(input_drawn(self._inputs, count, self.index), self.index + 1)
         elif not nothing:
-            words.append("Give inputs as well to see what it predicts with dropout on.")
+            words.append(
+                "Give inputs as well to see what it predicts with dropout on."
+                if self._inputs is None
+                else "The batch of inputs is empty, so there is nothing to predict."
+            )
         self._words.value = " ".join(words)
 
     def _show_prediction(self, report: Any) -> str:
@@ -268,6 +272,8 @@ def describe_prediction(shown: Any, num_samples: int) -> str:
     hidden = (
         f" The {len(shown.index)} largest of {shown.num_outputs:,}." if len(shown.index) < shown.num_outputs else ""
     )
+    if not bool(shown.mean.isfinite().all()):
+        return f"The model's prediction is NaN or infinite for this input, over {num_samples:,} masks."
     if shown.predictive_entropy is None:
         return f"Mean and spread over {num_samples:,} masks.{hidden}"
     where = f" (mean over {shown.num_positions:,} positions)" if shown.num_positions > 1 else ""

@@ -113,7 +113,7 @@ def test_dropped_parts_of_feature_maps_are_hatched(made: Any, recorder: Any) -> 
             there = mask[1].numpy()
             np.testing.assert_allclose(masks._raster.image[:8, 8:][there], masks.result.hidden[1][there], rtol=1e-6)
     step(masks, masks._controls[2], recorder, value=9)
-    sent = {masks._raster, masks._running, masks._now, masks._words, masks}
+    sent = {masks._controls[3], masks._raster, masks._running, masks._now, masks._words, masks}
     assert set(senders(recorder)) <= {widget.model_id for widget in sent}
     masks.kind = "units"
     masks.wait(LONG)
@@ -339,6 +339,19 @@ def test_without_inputs_the_dropouts_are_listed_only(made: Any) -> None:
     assert len(simulator.result.dropouts.sites) == 4
     assert "Give inputs as well" in simulator.model._words.value
     assert "dlw-hidden" in simulator.model._panel._dom_classes
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (torch.zeros(0, 4), "The batch of inputs is empty"),
+        (torch.full((2, 4), math.nan), "The model's prediction is NaN or infinite for this input"),
+    ],
+)
+def test_inputs_without_a_prediction_are_named(made: Any, inputs: Tensor, words: str) -> None:
+    section = made(YourModel, network(), inputs)
+    assert section.error == ""
+    assert words in section._words.value
 
 
 def test_a_model_without_dropout_says_so_and_offers_to_add_it_to_a_copy(made: Any, recorder: Any) -> None:
