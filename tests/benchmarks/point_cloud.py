@@ -15,8 +15,8 @@ import chromium
 from jupyter import CHROMIUM_FLAGS, Lab, Notebook
 from playwright.sync_api import Browser, Locator, sync_playwright
 
-ROUNDS = 5
-STEPS = 6
+ROUNDS = 3
+STEPS = 4
 
 SETUP = """
 import time, numpy as np
