@@ -312,7 +312,9 @@ class GradientFlowMeter(Assigning, Exhibit):
 
     def _show_controls(self, row: int) -> None:
         flow = self.result
-        self._slider.max = len(flow.steps) - 1
+        if self._slider.max != len(flow.steps) - 1:
+            self._slider.max = len(flow.steps) - 1
+            self._slider.send_state("max")  # by itself: a browser that hears of the value first cuts it to the old end
         self._slider.value = row
         self._follow.value = self._slider.disabled = self.step is None
         self._quantity_choice.value = self.quantity
