@@ -2,6 +2,8 @@
 
 import pytest
 
+from dlwidgets import DropoutSimulator
+
 SETUP = """
 import torch
 from torch import nn
@@ -49,6 +51,10 @@ def test_sliders_and_choices_change_what_is_seen(shown):
     page.get_by_role("button", name="resample").click()
     shown.wait_for_python("simulator.masks.seed == 1 and not simulator.masks._busy")
 
+    masks.get_by_label("What is dropped", exact=True).select_option("channels of a feature map")
+    words(masks).get_by_text("4 channels dropped").wait_for()
+    wait_for_figures(masks, 2)
+
     row = open_tab(page, "Two in a row")
     wait_for_figures(row, 1)
     words(row).get_by_text("q = 1 − (1 − 0.1)(1 − 0.2) = 0.28; survivors are scaled by 1.3889").wait_for()
@@ -70,7 +76,7 @@ def test_sliders_and_choices_change_what_is_seen(shown):
     words(scaling).get_by_text("training and eval means are apart: 0.5 and 1").wait_for()
 
     model = open_tab(page, "Your model")
-    wait_for_figures(model, 1)
+    wait_for_figures(model, 2)
     before = words(model).inner_text()
     page.get_by_label("Input of the batch").select_option("10")
     page.wait_for_function(
@@ -129,3 +135,25 @@ shown = DropoutSimulator(named, torch.zeros(2, 3), section="Your model")
     opened.page.get_by_text("Over 100 masks").last.wait_for()
     assert opened.page.evaluate("window.attacked === undefined")
     assert opened.errors == []
+
+
+def test_an_exported_page_shows_every_section_and_offers_nothing_that_needs_a_kernel(chromium, tmp_path):
+    simulator = DropoutSimulator(section="Masks")
+    simulator.masks.sample = 60
+    path = simulator.export(tmp_path / "dropout.html")
+    simulator.close()
+    page = chromium.new_page(offline=True)
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(path.as_uri())
+    masks = open_tab(page, "Masks")
+    words(masks).get_by_text("Mask 60:").wait_for()
+    assert masks.get_by_role("slider", name="Number of the mask shown").get_attribute("aria-valuetext") == "60"
+    for title, number in zip(TITLES[:5], (2, 1, 2, 2, 2), strict=True):
+        section = open_tab(page, title)
+        wait_for_figures(section, number)
+        assert section.locator(".dlw-dropout-controls button:visible").count() == 0
+        controls = section.locator(".dlw-dropout-controls").first
+        assert controls.evaluate("each => getComputedStyle(each).pointerEvents") == "none"
+    assert errors == []
+    page.close()
