@@ -124,9 +124,18 @@ def isolated() -> Iterator[None]:
 
 def opaque(hook: Callable[..., Any]) -> Callable[..., Any]:
     """``hook`` such that ``torch.compile`` does not look into it, for hooks that compiled functions may call."""
-    # Another thread may just be importing it: then nothing can have been compiled yet.
-    disable = getattr(sys.modules.get("torch._dynamo"), "disable", None)
+    disable = _disable()
     return hook if disable is None else disable(hook)
+
+
+def compiling() -> bool:
+    """Whether anything can have been compiled in this process, so that hooks should be `opaque`."""
+    return _disable() is not None
+
+
+def _disable() -> Any:
+    # Another thread may just be importing it: then nothing can have been compiled yet.
+    return getattr(sys.modules.get("torch._dynamo"), "disable", None)
 
 
 class Eagerly:

@@ -17,6 +17,7 @@ from test_gradient_flow_interference import global_hooks
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dlwidgets.compute import observe
 from dlwidgets.compute.gradient_flow import GradientFlow, Meter, Position, Thresholds, Verdict, watch
 from dlwidgets.compute.gradient_flow.rhythm import ALWAYS, WINDOW, Rhythm
 
@@ -702,6 +703,49 @@ class Clock:
 
 
 class TestBudget:
+    @pytest.mark.parametrize("with_optimizer", [True, False])
+    def test_the_trigger_between_samples_stays_attached(
+        self, with_optimizer: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Attaching it anew at every step cost 2 % of a fast loop: more than the budget, so no sample ever followed."""
+        attached: list[str] = []
+        for name in ("after_step", "on_gradient"):
+            original = getattr(observe, name)
+            monkeypatch.setattr(observe, name, lambda *a, o=original, n=name: (attached.append(n), o(*a))[1])
+        model, x = net(6, 4, 1), torch.randn(2, 6)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        with watch(model, optimizer if with_optimizer else None, budget=1e-9) as flow:
+            for step in range(200):
+                if step == 100:
+                    attached.clear()
+                model.zero_grad()
+                model(x).sum().backward()
+                if with_optimizer:
+                    optimizer.step()
+                else:
+                    with torch.no_grad():
+                        for p in model.parameters():
+                            p -= 0.1 * p.grad
+        assert flow.failure is None
+        assert flow.result().steps.tolist() == sorted(ALWAYS)
+        assert attached == []
+
+    def test_without_an_optimizer_the_trigger_follows_what_is_frozen(self) -> None:
+        model, x = net(6, 4, 1), torch.randn(2, 6)
+        with watch(model, every=10) as flow:
+            for step in range(100):
+                model.zero_grad()
+                for p in model[0].parameters():
+                    p.requires_grad_(step < 35 or step > 65)
+                for p in model[-1].parameters():
+                    p.requires_grad_(not step < 15)
+                model(x).sum().backward()
+                with torch.no_grad():
+                    for p in model.parameters():
+                        if p.grad is not None:
+                            p -= 0.1 * p.grad
+        assert flow.result().steps.tolist() == list(range(0, 100, 10))
+
     @pytest.mark.parametrize("budget", [0.01, 0.05, 0.5])
     @pytest.mark.parametrize("step_time", [0.003, 0.02])
     @pytest.mark.parametrize("cost", [0.0003, 0.004, 0.03])

@@ -45,6 +45,11 @@ class Steps:
         self._weights = Weights()
         self._eagerly = observe.Eagerly()
         self._handles: list[observe.Handle] = []
+        self._waiting = False  # whether they are the trigger between samples
+        self._compiling = False  # whether anything could have been compiled when they were attached
+        self._awaited: list[Any] = []  # the parameters whose gradients the trigger waits for
+        self._forward_trigger: list[observe.Handle] = []
+        self._forward_hook: Any = None
         self._quiet: list[observe.Handle] = []
         self._nodes: list[Any] = []  # of the graph, held so that a hook on them lasts
         self._sample: Sample | None = None
@@ -107,7 +112,8 @@ class Steps:
 
     def _detach(self) -> None:
         observe.remove(self._handles)
-        self._handles = []
+        observe.remove(self._forward_trigger)
+        self._handles, self._forward_trigger, self._nodes, self._waiting = [], [], [], False
         self._eagerly.stop()
 
     def _guard(self, run: Callable[..., Any]) -> Callable[..., Any]:
@@ -173,10 +179,20 @@ class Steps:
             self._wait()
 
     def _wait(self) -> None:
-        """Leave one trigger behind."""
+        """Leave one trigger behind: the same one as before, attaching it anew at every step would exceed the budget of
+        a fast loop.
+        """
+        if (
+            self._waiting
+            and self._handles
+            and self._compiling == observe.compiling()
+            and (self._ending == "optimizer" or all(p.requires_grad for p in self._awaited))
+        ):
+            return
         self._sample = self._passes.sample = None
         self._detach()
         self._weights.release()
+        self._waiting, self._compiling = True, observe.compiling()
         if self._ending == "optimizer":
             self._handles = [observe.after_step(observe.opaque(self._guard(self._passed)))]
         else:
@@ -375,17 +391,17 @@ class Steps:
         chosen = [
             p for p in self._fed or self._sites.parameters.values() if p.requires_grad and p.is_leaf and materialised(p)
         ]
-        few = chosen if len(chosen) <= 3 else [chosen[0], chosen[len(chosen) // 2], chosen[-1]]
-        self._nodes = [observe.graph_node(p) for p in few]
+        self._awaited = chosen if len(chosen) <= 3 else [chosen[0], chosen[len(chosen) // 2], chosen[-1]]
+        self._nodes = [observe.graph_node(p) for p in self._awaited]
         passed = self._guard(self._backward_passed)
         self._handles = [observe.on_gradient(node, passed) for node in self._nodes]
+        self._forward_hook = observe.opaque(self._guard(self._forward_passed))
 
     def _backward_passed(self, gradients: Any) -> None:
         """Between samples: a backward pass is under way, so the next forward begins another step."""
         del gradients
-        self._detach()
-        self._nodes = []
-        self._handles = [observe.before_forward(observe.opaque(self._guard(self._forward_passed)))]
+        if not self._forward_trigger:
+            self._forward_trigger = [observe.before_forward(self._forward_hook)]
 
     def _forward_passed(self, module: nn.Module, args: Any) -> None:
         """Between samples, after a backward pass: any module is about to be called."""
@@ -394,7 +410,8 @@ class Steps:
             return
         root = module is self._model
         if root or (self._passes.outside_used and id(module) in self._sites.known):
-            self._detach()
+            observe.remove(self._forward_trigger)
+            self._forward_trigger = []
             self._next()
             if root and self._sample is not None:
                 self._passes.root_begins()
