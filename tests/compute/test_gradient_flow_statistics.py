@@ -1,5 +1,6 @@
 """The meter's numbers against a slow independent meter, and against closed forms."""
 
+import math
 from typing import Any
 
 import gradient_flow_trainings as trainings
@@ -153,3 +154,111 @@ def test_large_weights_are_compared_a_piece_at_a_time(rate: float, dtype: torch.
         lost = (change == 0) & (model.weight.grad != 0)
         share = float(lost.sum() / (model.weight.grad != 0).sum())
         assert float(g.lost_fraction[0, 0]) == pytest.approx(share, abs=1e-3)
+
+
+def seen(*outputs: torch.Tensor) -> GradientFlow:
+    """What the meter says of a leaf that puts out these tensors, one a step."""
+    model = nn.Sequential(nn.Identity(), nn.Linear(1, 1, dtype=outputs[0].dtype))
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    with watch(model, optimizer, every=1) as flow:
+        for x in outputs:
+            model[0](x)
+            (model[1].weight * 1.0).sum().backward()
+            optimizer.step()
+    assert flow.failure is None
+    return flow.result()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (1e9, (0.5, 1e-3)),
+        (1e12, (-0.127, 0.0)),
+        (1e8, (1e-8, 1e-10)),
+        (-4e16, (3.0, 1.0)),
+        (0.0, (1e9, 1.0)),
+        (0.5, (0.0, 0.0)),
+    ],
+)
+@pytest.mark.parametrize("rows", [37, 3000, 200_001])
+def test_a_mean_that_jumps_leaves_nothing_behind(before: float, after: tuple[float, float], rows: int) -> None:
+    torch.manual_seed(0)
+    first = before * (1 + 1e-3 * torch.randn(rows, 1))
+    second = after[0] + after[1] * torch.randn(rows, 1)
+    g = seen(first, first, second, second)
+    for step, x in enumerate((first, first, second, second)):
+        exact = x.double()
+        spread = float(exact.std(correction=0))
+        assert float(g.activation_std[step, 0]) == pytest.approx(spread, rel=1e-4, abs=1e-30), step
+        tolerance = 1e-3 * spread + 1e-7 * abs(float(exact.mean()))
+        assert float(g.activation_mean[step, 0]) == pytest.approx(float(exact.mean()), rel=0, abs=tolerance), step
+
+
+@pytest.mark.parametrize("size", [8191, 8193, 1_000_003])
+def test_odd_sizes_lose_no_digits(size: int) -> None:
+    torch.manual_seed(0)
+    x = torch.rand(1, size)
+    assert float(seen(x).activation_std[0, 0]) == pytest.approx(float(x.double().std(correction=0)), rel=2e-6)
+
+
+@pytest.mark.parametrize(("size", "value"), [(200, math.nan), (200, math.inf), (300, math.nan), (300, math.inf)])
+def test_weights_that_are_no_numbers_are_not_hidden(size: int, value: float) -> None:
+    layer = nn.Linear(size, size)
+    with torch.no_grad():
+        layer.weight[0, 0] = value
+    optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+    with watch(layer, optimizer, every=1) as flow:
+        layer(torch.randn(2, size)).sum().backward()
+        optimizer.step()
+    found = float(flow.result().weight_norm[0, 0])
+    assert math.isnan(found) if math.isnan(value) else found == value
+    assert math.isnan(float(flow.result().update_ratio[0, 0]))
+
+
+def test_an_explosion_in_double_precision_is_seen_to_its_end() -> None:
+    x = torch.full((8, 4), 1e200, dtype=torch.float64)
+    x[0, 0] = -1e200
+    g = seen(x, x / 0)
+    assert float(g.activation_mean[0, 0]) == pytest.approx(float(x.mean()), rel=1e-12)
+    assert g.activation_std[0, 0] > 1e150
+    assert g.nonfinite is not None
+
+
+def test_outputs_that_cannot_be_read_are_left_alone() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3))
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return x * self.weight, torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+
+    model = nn.Sequential(Odd())
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watch(model, optimizer, every=1) as flow:
+        model(torch.ones(2, 3))[0].sum().backward()
+        optimizer.step()
+        negative = torch._neg_view(torch.ones(20_000, 3))
+        model(negative)[0].sum().backward()
+        optimizer.step()
+    assert flow.failure is None
+    assert float(flow.result().gradient_norm[0, 0]) == pytest.approx(math.sqrt(6))
+
+
+@pytest.mark.parametrize(
+    "module", [nn.LeakyReLU(-0.005), nn.LeakyReLU(0.005), nn.LeakyReLU(0.5), nn.ELU(-0.5), nn.ELU(0.005), nn.ELU(2.0)]
+)
+def test_saturation_of_unusual_slopes_is_where_autograd_says(module: nn.Module) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 500), module, nn.Linear(500, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    data = 3 * torch.randn(20, 4)
+    entered = model[0](data).detach().requires_grad_()
+    slope = torch.autograd.grad(module(entered).sum(), entered)[0].abs()
+    largest = max(1.0, abs(getattr(module, "alpha", 1.0)))
+    with watch(model, optimizer, every=1) as flow:
+        model(data).sum().backward()
+        optimizer.step()
+    assert float(flow.result().saturated_fraction[0, 1]) == pytest.approx(
+        float((slope < 0.01 * largest).float().mean()), abs=1e-6
+    )

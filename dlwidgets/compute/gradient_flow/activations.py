@@ -51,6 +51,7 @@ def _readable(x: Tensor) -> bool:
         (x.is_floating_point() or x.is_complex())
         and x.layout == torch.strided
         and x.device.type != "meta"
+        and not x.is_nested
         and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__
         and not torch._C._functorch.is_functorch_wrapped_tensor(x)
     )
@@ -136,6 +137,7 @@ class Activations:
         axis = lane.axis
         if x.numel() == 0:
             return
+        x = x.resolve_neg()
         if x.dtype is not lane.wide:
             x = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x.to(lane.wide)
         if axis == 1 and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):

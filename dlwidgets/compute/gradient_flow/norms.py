@@ -85,7 +85,10 @@ class Norms:
 
     def _put(self, table: Table, key: Any, norm: float) -> None:
         known = table.get(key)
-        table[key] = norm if known is None else math.hypot(known, norm)
+        if known is None:
+            table[key] = norm
+        else:  # of nan and inf hypot would make inf
+            table[key] = math.nan if math.isnan(known) or math.isnan(norm) else math.hypot(known, norm)
         if CALM[0] < norm < CALM[1]:
             if key in self._scales:
                 del self._scales[key]

@@ -130,6 +130,13 @@ def _output(mark: Mark, *key: object, resting: bool = False) -> Saturation:
 
 def _elu(module: nn.Module) -> Saturation:
     alpha = float(module.alpha)  # type: ignore[arg-type]
+    if alpha < SMALL:  # the output does not tell the sides apart
+        return Saturation(
+            ("elu", alpha),
+            _flat(lambda x: torch.where(x > 0, torch.ones_like(x), alpha * torch.exp(x)), max(1.0, abs(alpha))),
+            of_input=True,
+            resting=True,
+        )
     # below zero the derivative is alpha * exp(x) = output + alpha
     return _output(_at_most(SMALL * max(1.0, alpha) - alpha), "elu", alpha, resting=True)
 
@@ -146,10 +153,11 @@ def _celu(module: nn.Module) -> Saturation:
 
 
 def _leaky(module: nn.Module) -> Saturation:
-    slope = abs(float(module.negative_slope))  # type: ignore[arg-type]
-    # With a slope that small the output tells the sides apart, if it keeps the sign.
-    if slope >= SMALL or float(module.negative_slope) < 0:  # type: ignore[arg-type]
+    slope = float(module.negative_slope)  # type: ignore[arg-type]
+    if abs(slope) >= SMALL:
         return _output(_never, "never")
+    if slope < 0:  # the output does not tell the sides apart
+        return Saturation(("leaky", "input"), _at_most(0.0), of_input=True, resting=True)
     return _output(_at_most(0.0), "leaky", resting=True)
 
 

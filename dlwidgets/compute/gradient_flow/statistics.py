@@ -44,16 +44,6 @@ def exact_norm(x: Tensor) -> float:
     return float(torch.linalg.vector_norm(x.to(torch.float64) / largest)) * largest
 
 
-def short_rows(rows: Tensor) -> Tensor:
-    """A contiguous matrix with each row cut into equal pieces, short enough that float32 sums keep seven digits."""
-    size = rows.shape[1]
-    pieces = 1
-    while size > ROW and size % 2 == 0:
-        size //= 2
-        pieces *= 2
-    return rows.view(-1, size) if pieces > 1 else rows
-
-
 def long_norm(x: Tensor) -> float:
     """The L2 norm of a large tensor: squares are summed in its own precision over short rows only."""
     whole = x.numel() // ROW * ROW
@@ -276,19 +266,26 @@ def _around_the_mean(flat: Tensor, spare: Tensor, rows: list[int], found: list[t
     sums, norms = near.sum(1).tolist(), _norm(near).tolist()
     for row in rows:
         shift, norm = sums[row - rows[0]] / size, norms[row - rows[0]]
-        if SAFE[0] < norm < SAFE[1]:
-            found[row] = float(taken[row - rows[0]]) + shift, max(norm * norm - shift * shift * size, 0.0)
+        squares = norm * norm - shift * shift * size
+        if SAFE[0] < norm < SAFE[1] and shift * shift * size < CLOSE * squares:
+            found[row] = float(taken[row - rows[0]]) + shift, squares
         else:
             exact = flat[row].to(torch.float64)
             center = exact.mean()
-            found[row] = float(center), exact_norm(exact - center) ** 2
+            norm = exact_norm(exact - center)
+            found[row] = float(center), norm * norm  # inf beyond float64, where ** would raise
 
 
 def _norm(rows: Tensor) -> Tensor:
-    short = short_rows(rows)
-    if short is rows:
+    """The L2 norm of each row; squares are summed in pieces short enough that float32 keeps seven digits."""
+    size = rows.shape[1]
+    if size <= ROW:
         return torch.linalg.vector_norm(rows, dim=1)
-    return torch.linalg.vector_norm(torch.linalg.vector_norm(short, dim=1).view(len(rows), -1), dim=1)
+    whole = size // ROW * ROW
+    pieces = torch.linalg.vector_norm(rows[:, :whole].unflatten(1, (-1, ROW)), dim=2)
+    if whole < size:
+        pieces = torch.cat([pieces, torch.linalg.vector_norm(rows[:, whole:], dim=1, keepdim=True)], dim=1)
+    return torch.linalg.vector_norm(pieces, dim=1)
 
 
 def block_facts(
@@ -320,7 +317,7 @@ def block_facts(
         table = host[: num_rows * num_facts].reshape(num_facts, num_rows).T.tolist()
         for position, numbers in zip(owners, table, strict=True):
             saturated = 0.0 if saturation is None else numbers[-1]
-            moments.add(position, float(size), numbers[0], numbers[1] ** 2, numbers[2], saturated)
+            moments.add(position, float(size), numbers[0], numbers[1] * numbers[1], numbers[2], saturated)
         if units:
             alive = host[num_rows * num_facts :].reshape(num_rows, num_units) < outer * inner
             for position, row_alive in zip(owners, alive, strict=True):

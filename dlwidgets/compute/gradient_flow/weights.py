@@ -150,9 +150,10 @@ class Weights:
             largest = parts.max(1, keepdims=True)
             scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
             root = np.sqrt(((parts / scale) ** 2).sum(1)) * scale[:, 0]
-            into[at] = np.hypot(np.nan_to_num(into[at], nan=0.0), root)
+            total[:] = np.where(np.isnan(root) | np.isnan(total), np.nan, np.hypot(total, root))
+            into[at] = total
 
-        into[at] = np.nan
+        total = np.zeros(len(at))
         for piece in pieces:
             row_norms(piece, transfer, combine)
 
