@@ -168,7 +168,8 @@ def _nearest(
     step = max(1, _MAX_PAIRS // len(known))
     for start in range(0, len(queries), step):
         tick(context, start / len(queries), "comparing pictures")
-        distance = torch.cdist(queries[start : start + step], known)
+        # by a matrix product, torch's choice for many rows, near neighbours are confused
+        distance = torch.cdist(queries[start : start + step], known, compute_mode="donot_use_mm_for_euclid_dist")
         if leave_out_self:
             rows = torch.arange(len(distance), device="cpu")
             distance[rows, start + rows] = math.inf
