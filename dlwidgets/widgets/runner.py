@@ -5,6 +5,7 @@ at the top of a module, called as ``function(*args, context=context, **kwargs)``
 closure over a widget. Waiting requests are kept per (owner, topic); a newer one takes the place of the one that waits.
 """
 
+import atexit
 import logging
 import threading
 import time
@@ -185,6 +186,20 @@ class Runner:
             self._owners.discard(owner)
             self._changed.notify_all()
 
+    def end(self, timeout: float = 10.0) -> None:
+        """Stop everything and wait for the threads: one that still computes when the interpreter ends aborts it."""
+        with self._changed:
+            for state in self._lanes.values():
+                state.pending.clear()
+                if state.running is not None:
+                    state.running.dropped = True
+                    state.running.stopped.set()
+            self._owners.clear()
+            self._changed.notify_all()
+            threads = [state.thread for state in self._lanes.values() if state.thread is not None]
+        for thread in threads:
+            thread.join(timeout)
+
     def num_jobs(self, owner: Hashable) -> int:
         """How many jobs of ``owner`` wait or run; a job being delivered still counts."""
         with self._changed:
@@ -278,6 +293,7 @@ def _require_module_level(function: Callable[..., Any]) -> None:
 
 
 _runner = Runner()
+atexit.register(_runner.end)
 
 
 def get_runner() -> Runner:

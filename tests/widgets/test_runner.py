@@ -1,5 +1,7 @@
 """The two lanes: latest wins, who is cancelled when, what is delivered, and how the threads end."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -409,3 +411,13 @@ def test_an_executor_may_rebuild_the_context_by_its_own_means() -> None:
     runner.close("a")
     assert box.values == [7]
     assert texts == ["worker: half"]
+
+
+def test_a_script_that_ends_while_a_job_runs_ends_quietly() -> None:
+    """A thread that still computes when the interpreter is torn down aborts the process."""
+    script = (
+        "import torch; from dlwidgets import LatentSpaceExplorer\n"
+        "explorer = LatentSpaceExplorer.train(torch.rand(30, 4, 4), beta=1, epochs=200)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
