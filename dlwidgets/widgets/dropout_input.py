@@ -49,5 +49,8 @@ class InputPanel:
             self.raster.alt = f"Input {number}, {values.shape[0]} by {values.shape[1]}"
             return
         self.lines.visible, self.bars.visible = drawn.kind == "line", drawn.kind == "bars"
-        mark = self.lines if drawn.kind == "line" else self.bars
-        mark.x, mark.y = np.arange(values.shape[1]), np.squeeze(values, 0) if len(values) == 1 else values
+        x, y = np.arange(values.shape[1]), np.squeeze(values, 0) if len(values) == 1 else values
+        seen, other = (self.lines, self.bars) if drawn.kind == "line" else (self.bars, self.lines)
+        seen.x, seen.y = x, y
+        # the unseen mark counts for the axes too: a single bar would widen them without limit
+        other.x, other.y = x, y if values.shape[0] == 1 else y[0]

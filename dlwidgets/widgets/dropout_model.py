@@ -234,13 +234,13 @@ def table_of(dropouts: Any) -> str:
     """The sites as lines of a table in a fixed-width font."""
     if not dropouts.sites:
         return ""
-    head = ("where", "kind", "p", "activation", "")
+    head = ("where", "kind", "p", "stands", "")
     rows = [head]
     for site in dropouts.sites[:MAX_ROWS]:
         again = f" (use {site.call + 1})" if site.call else ""
         name = visible(site.name)[:60] if site.name else "the model itself"
         flags = ", ".join(site.flags)
-        placement = f"{site.placement} it" if site.placement else "–"
+        placement = f"{site.placement} activation" if site.placement else "–"
         rows.append(
             (name + again, visible(site.kind), number(site.probability), placement, f"⚠ {flags}" if flags else "")
         )

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from dlwidgets.compute.dropout import expected, find_dropout, monte_carlo
+from dlwidgets.compute.dropout.inputs_drawn import InputDrawn
 from dlwidgets.widgets.dropout import TITLES, DropoutSimulator
 from dlwidgets.widgets.dropout_in_a_row import InARow
+from dlwidgets.widgets.dropout_input import InputPanel
 from dlwidgets.widgets.dropout_masks import INPUT_HEIGHTS, NUM_HIDDEN, Masks
 from dlwidgets.widgets.dropout_model import MAX_ROWS, YourModel
 from dlwidgets.widgets.dropout_order import CHOICES, BeforeOrAfter
@@ -536,3 +538,17 @@ def test_closing_frees_every_model(recorder: Any, num_models: Any) -> None:
     simulator.wait(LONG)
     simulator.close()
     assert num_models() == before
+
+
+@pytest.mark.parametrize(("kind", "rows", "size"), [("line", 1, 64), ("line", 3, 64), ("bars", 1, 8)])
+def test_the_unseen_mark_of_an_input_does_not_widen_the_axes(kind: str, rows: int, size: int) -> None:
+    """bqplot lets marks that are not visible count, and gives a single bar the width of the axis."""
+    panel = InputPanel()
+    values = np.arange(rows * size, dtype=np.float32).reshape(rows, size)
+    panel.show(InputDrawn(kind, torch.from_numpy(values), ""), 1)
+    assert [panel.lines.visible, panel.bars.visible] == [kind == "line", kind == "bars"]
+    for mark in (panel.lines, panel.bars):
+        assert mark.x.tolist() == list(range(size))
+        assert mark.y.shape[-1] == size
+        assert values.min() <= mark.y.min()
+        assert mark.y.max() <= values.max()
