@@ -424,6 +424,7 @@ class LatentSpaceExplorer(Exhibit):
             self._plane.manifold.opacity = self._controls.manifold.value = self.manifold
             self._controls.contours.value = self.contours
             self._plane.show_contours(self.contours)
+            self._key.value = describe_contours(self._scene) if self.contours else ""
             self._controls.path.value, self._controls.kind.value = self.path is not None, self.path_kind
             for topic, show in self._parts().items():
                 value = self._found.get(topic)
@@ -441,7 +442,6 @@ class LatentSpaceExplorer(Exhibit):
         self._kl.show(scene.space.kl)
         self._controls.show_scene(scene)
         self._about.value, self._problem.value = describe_space(scene), describe_problem(scene)
-        self._key.value = describe_contours(scene) if self.contours else ""
         (self._problem.remove_class if self._problem.value else self._problem.add_class)("dlw-hidden")
         self._adopt()  # the sliders of the remaining dimensions are made once their number is known
 

@@ -48,7 +48,9 @@ class PlaneControls:
             style={"description_width": "60px"},
             layout={"width": "210px"},
         )
-        self.contours = _toggle("contours", "grey: the prior N(0, I); orange: all codes together", 92)
+        self.contours = _toggle(
+            "contours", "grey: the prior N(0, I); orange: the posteriors of all images together", 92
+        )
         self.path = _toggle("path", "pictures along a path; drag its ends, or click two places", 64)
         self.kind = ipywidgets.Dropdown(options=["linear", "spherical"], layout={"width": "100px"})
         self.prior = ipywidgets.Button(

@@ -62,6 +62,8 @@ class LatentPlane:
             self.path,
             self.ends,
         ]
+        for axis in self.figure.axes:
+            axis.num_ticks, axis.tick_format = 7, ".4~g"  # so many fit a phone; bqplot's own format would round them
         self.figure.layout.flex = "3 1 320px"
         self.figure.add_class("dlw-latent-plane")
         self.figure.fig_margin = {"top": 8, "bottom": 40, "left": 48, "right": 8}
@@ -190,7 +192,7 @@ class KLBars:
         self.bars.y = np.stack([values, single])
         # bqplot 0.6.1 finds no domain by itself for grouped bars
         top = float(max(self.bars.y.max(), 0.1))
-        self.bars.scales["y"].max, self._ruler.tick_values = top, np.array([0.0, top])
+        self.bars.scales["y"].max, self._ruler.tick_values = 1.15 * top, np.array([0.0, top])
 
 
 def _outline(scales: Any, colors: list[str], style: str, width: float = 1.5) -> bqplot.Lines:

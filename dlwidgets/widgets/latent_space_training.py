@@ -8,7 +8,7 @@ import traitlets
 
 from dlwidgets.widgets.base import Exhibit
 from dlwidgets.widgets.latent_space import LatentSpaceExplorer
-from dlwidgets.widgets.latent_space_words import describe_training, number
+from dlwidgets.widgets.latent_space_words import CONTOURS, describe_training, number
 
 if TYPE_CHECKING:
     from dlwidgets.compute.latent_space import VAE, Snapshot
@@ -124,6 +124,8 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         self._own(self._replay.link)
         if self._compact:
             self._plane.figure.layout.height = "260px"
+            for axis in self._plane.figure.axes:
+                axis.num_ticks = 5
             self._plane.figure.layout.flex = "1 1 240px"
             for part in (
                 self._selection_strip,
@@ -284,7 +286,9 @@ class LatentSpaceComparison(Exhibit):
                 self._own(ipywidgets.jslink((first.cloud, "hidden"), (explorer.cloud, "hidden")))
         row = ipywidgets.Box(list(self.explorers))
         row.add_class("dlw-row")
-        self.children = [first.legend, row]
+        key = ipywidgets.Label(CONTOURS)
+        key.add_class("dlw-latent-words")
+        self.children = [first.legend, row, key]
 
     def wait(self, timeout: float | None = None) -> None:
         """Return once every panel is trained and drawn; see `Exhibit.wait`."""

@@ -59,15 +59,19 @@ def describe_space(scene: "Scene") -> str:
     return "; ".join(parts) + "."
 
 
+CONTOURS = (
+    "Grey: the prior N(0, I) at 1, 2 and 3 standard deviations. Orange: the posteriors of all images together, at 2."
+)
+
+
 def describe_contours(scene: "Scene") -> str:
     """What the lines on the plane are."""
     if not scene.plane.exact:
         return "No contours: UMAP does not map ellipses to ellipses."
     if not scene.prior:
         return ""
-    words = "Grey: the prior N(0, I) at 1, 2 and 3 standard deviations. Orange: all codes together, at 2."
     own = " Pink: the posterior of the hovered image, at 1 and 2." if scene.space.posterior.stochastic else ""
-    return words + own
+    return CONTOURS + own
 
 
 def describe_problem(scene: "Scene") -> str:
@@ -103,10 +107,11 @@ def describe_coverage(coverage: "ClassCoverage | None") -> str:
     if coverage is None:
         return "Samples of the prior N(0, I), decoded"
     found = coverage.num_classes(0.02)
+    hold = "holds" if found == 1 else "hold"
     failed = f"; {coverage.num_failed:,} could not be decoded" if coverage.num_failed else ""
     return (
         f"Samples of the prior N(0, I), decoded: of {coverage.num_samples:,} of them, "
-        f"{found} of {len(coverage.classes)} classes hold 2 % or more{failed}"
+        f"{found} of {len(coverage.classes)} classes {hold} 2 % or more by nearest image{failed}"
     )
 
 
@@ -120,4 +125,4 @@ def typed_code(text: str) -> tuple[float, ...]:
 
 def spelled(code: Any) -> str:
     """A code as a person types it."""
-    return ", ".join(number(float(value)) for value in code)
+    return ", ".join(number(0.0 if abs(value) < 1e-12 else float(value)) for value in code)
