@@ -50,7 +50,7 @@ class VerdictList:
         if more > 0:
             self._rest.value = f"… and {more} more in meter.result.verdicts"
         elif flow is not None and len(flow.steps) and not verdicts:
-            self._rest.value = "No finding: nothing vanishes, explodes, saturates or stands still."
+            self._rest.value = "No finding in the sampled steps: nothing vanishes, explodes, saturates or stands still."
         else:
             self._rest.value = ""
         _set_class(self._rest, "dlw-hidden", not self._rest.value)

@@ -37,7 +37,8 @@ def describe_state(meter: "Meter", flow: "GradientFlow | None", drawing: float, 
     if flow is None or not len(flow.steps):
         return "Watching: no step has ended yet." if meter.attached else WAITING
     state = "Watching" if meter.attached else "Done"
-    seen = f"{meter.num_steps:,} steps so far, {len(flow.steps):,} of them sampled"
+    seen = f"{meter.num_steps:,} steps so far, {len(flow.steps):,} of them sampled, the last one step "
+    seen += f"{int(flow.steps[-1]):,}"
     note = " This kernel answers clicks when the cell has ended." if late and meter.attached else ""
     return f"{state}: {seen}. The meter takes {describe_overhead(flow.overhead)}, drawing {percent(drawing)}.{note}"
 
