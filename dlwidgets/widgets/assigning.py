@@ -9,10 +9,11 @@ class Assigning:
     """For an exhibit that sets its own controls and traits while it draws, and must not answer itself."""
 
     _assigns = False
+    _closed: bool
 
     @contextmanager
     def _assigning(self) -> Iterator[None]:
-        """Inside, changes are our own: nothing is asked for or drawn because of them."""
+        """Inside, changes are our own: nothing is asked for, drawn or checked because of them."""
         before, self._assigns = self._assigns, True
         try:
             yield
@@ -23,7 +24,7 @@ class Assigning:
         """``handler`` for changes that are not our own."""
 
         def handle(change: Any) -> None:
-            if not self._assigns:
+            if not self._assigns and not self._closed:
                 handler(change)
 
         return handle

@@ -1,7 +1,6 @@
 """LatentSpaceExplorer: move over a latent plane and see the decoder's picture move under the pointer."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ import ipywidgets
 import traitlets
 
 from dlwidgets.marks.decoded_picture import Filmstrip
+from dlwidgets.widgets.assigning import Assigning
 from dlwidgets.widgets.base import Exhibit
 from dlwidgets.widgets.latent_space_controls import PlaneControls, view_of
 from dlwidgets.widgets.latent_space_plane import KLBars, LatentPlane
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dlwidgets.compute.latent_space.scene import Scene
 
 
-class LatentSpaceExplorer(Exhibit):
+class LatentSpaceExplorer(Assigning, Exhibit):
     """The latent space of your own autoencoder: every place of the plane decoded as the pointer moves over it.
 
     >>> explorer = LatentSpaceExplorer((encoder, decoder), images, labels)
@@ -94,7 +94,6 @@ class LatentSpaceExplorer(Exhibit):
         self._scene: Scene | None = None
         self._found: dict[str, Any] = {}
         self._drawn: dict[str, Any] = {}
-        self._assigns = False
         super().__init__(**kwargs)
         self._build()
         if coder is not None:
@@ -193,22 +192,6 @@ class LatentSpaceExplorer(Exhibit):
             self.observe(self._unless_assigning(own), names)
 
     # What a person or a script changes
-
-    @contextmanager
-    def _assigning(self) -> Iterator[None]:
-        """Inside, changes are our own: nothing is asked for because of them, and nothing checked."""
-        before, self._assigns = self._assigns, True
-        try:
-            yield
-        finally:
-            self._assigns = before
-
-    def _unless_assigning(self, handler: Callable[[Any], None]) -> Callable[[Any], None]:
-        def handle(change: Any) -> None:
-            if not self._assigns:
-                handler(change)
-
-        return handle
 
     @traitlets.validate("z", "at")
     def _check_code(self, proposal: Any) -> Any:

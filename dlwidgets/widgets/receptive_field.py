@@ -1,12 +1,12 @@
 """ReceptiveFieldViewer: move the mouse over a unit and see, on a photograph, exactly the pixels that it can see."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import traitlets
 
+from dlwidgets.widgets.assigning import Assigning
 from dlwidgets.widgets.base import Exhibit
 from dlwidgets.widgets.receptive_field_pictures import FieldPictures, at_cell
 from dlwidgets.widgets.receptive_field_strip import LayerStrip, unique
@@ -41,7 +41,7 @@ class Selected(traitlets.TraitType[Any, Any]):
     default_value = None
 
 
-class ReceptiveFieldViewer(Exhibit):
+class ReceptiveFieldViewer(Assigning, Exhibit):
     """Which pixels can each unit of a network see? Hover a unit to light them; hover a pixel to see who sees it.
 
     >>> viewer = ReceptiveFieldViewer(model, (1, 3, 224, 224))
@@ -103,7 +103,6 @@ class ReceptiveFieldViewer(Exhibit):
         self._field: Field | None = None
         self._effective: EffectiveField | None = None
         self._drawn: tuple[Any, Any] = (None, None)
-        self._assigns = False
         self._build()
         self._assign(layer=layer, unit=unit, channel=channel, pixel=pixel, image=to_pil(example.image))
         self._inspect(strict=True)
@@ -211,26 +210,10 @@ class ReceptiveFieldViewer(Exhibit):
 
     # What a person or a script changes
 
-    @contextmanager
-    def _assigning(self) -> Iterator[None]:
-        """Inside, changes are our own: nothing is asked for because of them, and nothing checked."""
-        before, self._assigns = self._assigns, True
-        try:
-            yield
-        finally:
-            self._assigns = before
-
     def _assign(self, **values: Any) -> None:
         with self._assigning():
             for name, value in values.items():
                 setattr(self, name, value)
-
-    def _unless_assigning(self, handler: Callable[[Any], None]) -> Callable[[Any], None]:
-        def handle(change: Any) -> None:
-            if not self._assigns and not self._closed:
-                handler(change)
-
-        return handle
 
     @traitlets.validate("layer", "channel", "unit", "pixel")
     def _check_selection(self, proposal: Any) -> Any:
