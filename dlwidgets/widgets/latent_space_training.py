@@ -277,7 +277,15 @@ class LatentSpaceComparison(Exhibit):
         if len(betas) == 0:
             raise ValueError("beta: expected at least one number, got none")
         super().__init__()
-        self.explorers = tuple(TrainedLatentSpace(images, labels, beta=beta, compact=True, **kwargs) for beta in betas)
+        explorers: list[TrainedLatentSpace] = []
+        try:
+            for beta in betas:
+                explorers.append(TrainedLatentSpace(images, labels, beta=beta, compact=True, **kwargs))
+        except Exception:
+            for made in (*explorers, self):
+                made.close()
+            raise
+        self.explorers = tuple(explorers)
         first = self.explorers[0]
         for explorer in self.explorers:
             explorer.add_class("dlw-latent-panel")

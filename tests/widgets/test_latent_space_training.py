@@ -137,3 +137,11 @@ def test_epochs_are_shown_again(recorder: Any) -> None:
     assert made.shown_epoch is None
     made.wait(LONG)
     made.close()
+
+
+def test_a_bad_beta_among_good_ones_leaves_nothing_behind(num_models: Any) -> None:
+    images, labels = two_bars()
+    before = num_models()
+    with pytest.raises((TypeError, ValueError), match="beta"):
+        LatentSpaceExplorer.train(images, labels, beta=(0, "a"), epochs=3)
+    assert num_models() == before
