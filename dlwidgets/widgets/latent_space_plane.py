@@ -62,8 +62,6 @@ class LatentPlane:
             self.path,
             self.ends,
         ]
-        for axis in self.figure.axes:
-            axis.num_ticks, axis.tick_format = 7, ".4~g"  # so many fit a phone; bqplot's own format would round them
         self.figure.layout.flex = "3 1 320px"
         self.figure.add_class("dlw-latent-plane")
         self.figure.fig_margin = {"top": 8, "bottom": 40, "left": 48, "right": 8}

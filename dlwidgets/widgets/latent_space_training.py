@@ -124,8 +124,6 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         self._own(self._replay.link)
         if self._compact:
             self._plane.figure.layout.height = "260px"
-            for axis in self._plane.figure.axes:
-                axis.num_ticks = 5
             self._plane.figure.layout.flex = "1 1 240px"
             for part in (
                 self._selection_strip,
