@@ -64,6 +64,7 @@ class TestSteps:
 
     def test_every_third_step(self) -> None:
         assert run(net(6, 4, 1), steps=8, every=3).steps.tolist() == [0, 3, 6]
+        assert run(net(6, 4, 1), steps=8, every=np.int64(3), budget=np.float32(0.5)).steps.tolist() == [0, 3, 6]
 
     def test_the_first_of_several_optimizers_ends_the_step(self) -> None:
         model = net(6, 4, 1)

@@ -1,5 +1,8 @@
 """The meter: follows somebody else's training loop from the outside and samples some of its steps."""
 
+import contextlib
+import numbers
+import operator
 import warnings
 from typing import Any
 
@@ -175,17 +178,24 @@ def watch(
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     optimizers = _optimizers(model, optimizer)
-    if isinstance(budget, bool) or not isinstance(budget, (int, float)):
+    if isinstance(budget, bool) or not isinstance(budget, numbers.Real):
         raise TypeError(f"budget must be a number, got {type(budget).__name__}")
     if not 0 < budget <= 1:
         raise ValueError(f"budget must be a share of the training time, above 0 and at most 1, got {budget}")
-    if every is not None and (isinstance(every, bool) or not isinstance(every, int)):
-        raise TypeError(f"every must be a whole number of steps, got {type(every).__name__}")
-    if every is not None and every < 1:
-        raise ValueError(f"every must be at least 1 step, got {every}")
+    if every is not None:
+        every = _whole(every)
+        if every < 1:
+            raise ValueError(f"every must be at least 1 step, got {every}")
     if thresholds is not None and not isinstance(thresholds, Thresholds):
         raise TypeError(f"thresholds must be a Thresholds, got {type(thresholds).__name__}")
     return Meter(model, optimizers, float(budget), every, thresholds or Thresholds())
+
+
+def _whole(every: Any) -> int:
+    if not isinstance(every, bool):
+        with contextlib.suppress(TypeError):
+            return operator.index(every)
+    raise TypeError(f"every must be a whole number of steps, got {type(every).__name__}")
 
 
 def _optimizers(model: nn.Module, given: Any) -> tuple[torch.optim.Optimizer, ...]:
