@@ -32,6 +32,9 @@ class GradientFlowMeter(Assigning, Exhibit):
     ...         meter.log(loss=loss)  # if the loss is to be shown as well
     >>> meter.result.verdicts
 
+    Rows are calls of modules. What ``forward`` calls as a function, such as ``torch.relu(x)``, is no module and has no
+    row; an ``nn.ReLU()`` in its place has one.
+
     Args:
         model: the ``torch.nn.Module`` that is trained.
         optimizer: its optimizer, several in a list, or None: then whatever steps the model's parameters is found.

@@ -230,7 +230,8 @@ class GradientLaboratory(Exhibit):
     """Two networks side by side, and a plain filter beside a residual one; made by `GradientFlowMeter.laboratory`.
 
     Args:
-        left, right: what the two networks begin with, each a `Configuration` or a dict of its fields.
+        left, right: what the two networks begin with, each a `Configuration` or a dict of its fields. Without them they
+            differ in one thing: sigmoid against tanh, 24 times the same layer.
         **kwargs: traits of the box, such as ``layout``.
 
     Attributes:
@@ -243,12 +244,17 @@ class GradientLaboratory(Exhibit):
 
     def __init__(self, left: Any = None, right: Any = None, **kwargs: Any) -> None:
         left = _to_configuration({"shared": True} if left is None else left)
-        right = _to_configuration({"activation": "tanh"} if right is None else right)
+        right = _to_configuration({"activation": "tanh", "shared": True} if right is None else right)
         super().__init__(**kwargs)
         self.left, self.right = NetworkPanel(left), NetworkPanel(right)
         self.left.peers, self.right.peers = (self.right,), (self.left,)
         self.filters = FilterComparison()
-        self.children = [side_by_side(self.left, self.right), self.filters]
+        self.children = [
+            _heading("Two networks, before and while they train"),
+            side_by_side(self.left, self.right),
+            _heading("A plain filter beside a residual one"),
+            self.filters,
+        ]
 
     def wait(self, timeout: float | None = None) -> None:
         """Return once everything asked for is computed and drawn; see `Exhibit.wait`."""
@@ -257,6 +263,10 @@ class GradientLaboratory(Exhibit):
 
     def _describe(self) -> str:
         return f"Left: {self.left._describe()} Right: {self.right._describe()} {self.filters._describe()}"
+
+
+def _heading(text: str) -> ipywidgets.HTML:
+    return ipywidgets.HTML(f"<h3>{text}</h3>")
 
 
 def _to_configuration(value: Any) -> Any:

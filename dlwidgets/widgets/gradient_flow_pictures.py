@@ -19,9 +19,12 @@ from dlwidgets.widgets.gradient_flow_charts import (
     Chart,
     put,
     put_hints,
+    show_keys,
     side_by_side,
+    words_label,
 )
-from dlwidgets.widgets.gradient_flow_words import HINT, number, position_names
+from dlwidgets.widgets.gradient_flow_color_bar import ColorBar
+from dlwidgets.widgets.gradient_flow_words import FUNCTIONAL, HINT, describe_parameters, number, position_names
 from dlwidgets.widgets.keys import keyed
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ class FlowPictures:
     def __init__(self) -> None:
         self.heat = Raster(square=False)
         self.readout = CellReadout(raster=self.heat, text=HINT)
+        self.color_bar = ColorBar()
         self._columns: list[int] = []
         self._column_axis = bqplot.Axis(
             scale=self.heat.scales["x"], grid_lines="none", label="step (those sampled)", label_offset="2.4em"
@@ -87,33 +91,27 @@ class FlowPictures:
         self._healthy = self._ratios.band(GREEN)
         self.ratio_dots = self._ratios.dots(BLUE, selected_style=SELECTED)
         self._ratio_missing = self._ratios.dots(VERMILLION, marker="triangle-down", size=50)
-        self.top = ipywidgets.VBox(
-            [
-                side_by_side(
-                    keyed(self._profile.figure, ("falling", VERMILLION, "0 or not finite")), keyed(self.heat_figure)
-                ),
-                self.readout,
-            ]
+        missing = ("falling", VERMILLION, "0 or not finite")
+        self._profile_keyed = keyed(self._profile.figure, missing)
+        self._ratios_keyed = keyed(self._ratios.figure, ("band", GREEN, "healthy, about 1e-3"), missing)
+        self._fractions_keyed = keyed(
+            self._fractions.figure,
+            ("line", SKY, "exact zeros"),
+            ("line", VERMILLION, "saturated"),
+            ("dashed", GREEN, "dead units"),
         )
+        self._parameters, functional = words_label(), words_label()
+        functional.value = FUNCTIONAL
+        heat = ipywidgets.VBox([self.heat_figure, self.color_bar.figure])
+        self.top = ipywidgets.VBox([side_by_side(self._profile_keyed, keyed(heat)), self.readout, functional])
         self.below = ipywidgets.VBox(
             [
                 side_by_side(keyed(self._history.figure), self.calls.box),
-                side_by_side(
-                    keyed(
-                        self._ratios.figure,
-                        ("band", GREEN, "healthy, about 1e-3"),
-                        ("falling", VERMILLION, "0 or not finite"),
-                    ),
-                    keyed(self._loss.figure),
-                ),
+                side_by_side(self._ratios_keyed, keyed(self._loss.figure)),
+                self._parameters,
                 side_by_side(
                     keyed(self._activations.figure, ("line", BLUE, "mean"), ("line", ORANGE, "standard deviation")),
-                    keyed(
-                        self._fractions.figure,
-                        ("line", SKY, "exact zeros"),
-                        ("line", VERMILLION, "saturated"),
-                        ("dashed", GREEN, "dead units"),
-                    ),
+                    self._fractions_keyed,
                 ),
             ]
         )
@@ -124,7 +122,8 @@ class FlowPictures:
             *(self._profile, self._history, self.calls.chart, self._ratios, self._loss),
             *(self._activations, self._fractions),
         )
-        return [(self.heat_figure, "Heat map"), *((chart.figure, chart.figure.title) for chart in charts)]
+        heat = [(self.heat_figure, "Heat map"), (self.color_bar.figure, "Colours of the heat map")]
+        return [*heat, *((chart.figure, chart.figure.title) for chart in charts)]
 
     @property
     def columns(self) -> list[int]:
@@ -137,12 +136,14 @@ class FlowPictures:
 
         self._columns = drawn_steps(flow)
         logarithmic = QUANTITIES[quantity].logarithmic
-        self.heat.image = to_plot(heat_map(flow, quantity, self._columns), name=quantity)
+        image = heat_map(flow, quantity, self._columns)
+        self.heat.image = to_plot(image, name=quantity)
+        self.color_bar.show(image, quantity, logarithmic)
         steps = flow.steps[self._columns].tolist()
         at = sorted({round(i * (len(steps) - 1) / 4) for i in range(5)})
         self._column_axis.tick_values = np.array([column + 0.5 for column in at])
         self._column_axis.tick_labels = {str(column + 0.5): str(steps[column]) for column in at}
-        self.heat_figure.title = f"{quantity}{' (log10)' if logarithmic else ''}"
+        self.heat_figure.title = f"{quantity}{' (colours by log10)' if logarithmic else ''}"
         self._row_axis.tick_values = np.array(index_ticks(len(flow.positions))) + 0.5
         self._row_axis.tick_labels = {str(i + 0.5): str(i) for i in index_ticks(len(flow.positions))}
         self.readout.rows = position_names(flow)
@@ -186,6 +187,8 @@ class FlowPictures:
         put(self._zeros, zeros)
         put(self._saturated, saturated)
         put(self._dead, dead)
+        show_keys(self._profile_keyed, len(gradient.missing) > 0)
+        show_keys(self._fractions_keyed, *(len(curve.x) > 0 for curve in (zeros, saturated, dead)))
         if len(names) <= MAX_DOTS:
             put_hints(
                 self._activation_hints,
@@ -212,6 +215,8 @@ class FlowPictures:
         self.ratio_dots.names = np.array([f"{names[i]} {number(float(ratios[i]))}" for i in at], dtype=str)
         put(self.ratio_dots, curve)
         self._show_missing(self._ratio_missing, curve.missing.tolist(), low, ratios, names)
+        show_keys(self._ratios_keyed, True, len(curve.missing) > 0)
+        self._parameters.value = describe_parameters(flow)
         width = len(flow.parameters) - 0.5
         self._ratios.number(index_ticks(len(names)))
         self._healthy.x = np.array([-0.5, width], dtype=np.float32)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from dlwidgets.compute.gradient_flow import GradientFlow, Meter, Overhead, Profile, ResidualFilters, Training
 
 HINT = "Point at a cell for its number; click it to see that position and that step. Rows run from input to output."
+FUNCTIONAL = "Positions are modules: what forward calls as a function, such as torch.relu(x), has no row of its own."
 WAITING = "Nothing seen yet: train inside `with meter:`, or call meter.attach()."
 
 
@@ -27,9 +28,19 @@ def position_names(flow: "GradientFlow") -> list[str]:
     return [visible(str(position)) for position in flow.positions]
 
 
+def describe_parameters(flow: "GradientFlow", most: int = 12) -> str:
+    """The names behind the numbers on the axis of parameters, the first ``most`` of them."""
+    named = [f"{index}: {visible(name)}" for index, name in enumerate(flow.parameters[:most])]
+    rest = "" if len(flow.parameters) <= most else f"; point at a dot for the other {len(flow.parameters) - most}"
+    return f"Parameters: {', '.join(named)}{rest}." if named else ""
+
+
 def describe_overhead(overhead: "Overhead") -> str:
     """What the meter has taken of the training time."""
-    return f"{percent(float(overhead))} of the training time (last 10 s: {percent(overhead.recent)})"
+    return (
+        f"{percent(float(overhead))} of the training time, {percent(overhead.recent)} of the last 10 s "
+        "(steps 0, 1, 3, 7, … 63 are looked at whatever that costs; only later ones keep to the budget)"
+    )
 
 
 def describe_state(meter: "Meter", flow: "GradientFlow | None", drawing: float, late: bool) -> str:

@@ -18,6 +18,7 @@ from dlwidgets.compute.gradient_flow import profile_at_initialisation, watch
 from dlwidgets.compute.gradient_flow.picture import (
     HEALTHY,
     QUANTITIES,
+    color_bar,
     decades,
     drawn_steps,
     heat_map,
@@ -242,6 +243,58 @@ def test_lines_say_their_numbers_under_the_mouse(trained: GradientFlowMeter) -> 
     assert pictures._history_hints.names[1] == f"step 1: gradient norm {float(flow.gradient_norm[1, 0]):.4g}"
     zeros = f"1: 1 (ReLU), share of zeros {float(flow.zero_fraction[-1, 1]):.4g}"
     assert zeros in pictures._fraction_hints.names.tolist()
+
+
+def hidden(widget: Any) -> bool:
+    return "dlw-hidden" in widget._dom_classes
+
+
+def test_the_colours_have_their_numbers(trained: GradientFlowMeter) -> None:
+    bar, flow = trained._pictures.color_bar, trained.result
+    assert not hidden(bar.figure)
+    assert bar._strip.image[0, 0] == pytest.approx(float(flow.gradient_norm.log10().min()), rel=1e-6)
+    assert bar._strip.image[0, -1] == pytest.approx(float(flow.gradient_norm.log10().max()), rel=1e-6)
+    assert len(bar._axis.tick_labels) >= 2
+    trained.quantity = "dead units"  # all of them are 0: no range
+    assert hidden(bar.figure) == (float(flow.dead_fraction.nan_to_num().max()) == 0)
+    trained.quantity = "activation mean"
+    assert not hidden(bar.figure)
+    assert trained.error == ""
+
+
+def test_a_color_bar_puts_each_number_where_its_colour_is() -> None:
+    powers = color_bar(torch.tensor([[-20.5, math.nan], [-math.inf, 0.5]]), True)
+    assert powers.labels == ("1e-20", "1e-15", "1e-10", "1e-05", "1e+00")
+    for at, label in zip(powers.at, powers.labels, strict=True):
+        assert -20.5 + at / 128 * 21.0 == pytest.approx(math.log10(float(label)), abs=0.02)
+    plain = color_bar(torch.tensor([[-1.0, 3.0]]), False)
+    for at, label in zip(plain.at, plain.labels, strict=True):
+        assert -1.0 + at / 128 * 4.0 == pytest.approx(float(label), abs=0.01)
+    narrow = color_bar(torch.tensor([[0.1, 0.3]]), True)
+    assert narrow.labels == ("1.3e+00", "2.0e+00")
+    for image in (torch.zeros(2, 2), torch.full((2, 2), math.nan)):
+        assert color_bar(image, True) is None
+
+
+def test_keys_name_only_what_is_drawn(trained: GradientFlowMeter) -> None:
+    pictures = trained._pictures
+    for keyed, marks in (
+        (pictures._profile_keyed, [pictures._profile_missing]),
+        (pictures._fractions_keyed, [pictures._zeros, pictures._saturated, pictures._dead]),
+        (pictures._ratios_keyed, [pictures._healthy, pictures._ratio_missing]),
+    ):
+        labels = keyed.children[1].children
+        assert [not hidden(label) for label in labels] == [len(mark.x) > 0 for mark in marks]
+    assert hidden(pictures._profile_keyed.children[1].children[0])
+
+
+def test_it_says_what_the_numbers_of_an_axis_are_and_what_has_no_row(trained: GradientFlowMeter) -> None:
+    names = [name for name, _ in small_network().named_parameters()]
+    said = ", ".join(f"{index}: {name}" for index, name in enumerate(names))
+    assert trained._pictures._parameters.value == f"Parameters: {said}."
+    texts = [getattr(child, "value", "") for child in trained._pictures.top.children]
+    assert any("torch.relu(x), has no row" in text for text in texts)
+    assert "steps 0, 1, 3, 7, … 63 are looked at whatever that costs" in trained._state.value
 
 
 # Live
@@ -565,6 +618,18 @@ def test_a_training_grows_on_the_screen_and_stop_keeps_what_was_done(
     assert panel._training_words.value.startswith(f"After {done} of 400 steps loss/var(y) is")
     np.testing.assert_allclose(panel._loss.y, panel.training.ratio, rtol=1e-6)
     assert panel.error == ""
+
+
+def test_the_first_two_networks_differ_in_one_thing_and_both_experiments_have_a_heading() -> None:
+    laboratory = GradientFlowMeter.laboratory()
+    left, right = (vars(panel.configuration) for panel in (laboratory.left, laboratory.right))
+    assert {name for name in left if left[name] != right[name]} == {"activation"}
+    headings = [child.value for child in laboratory.children if "<h3>" in getattr(child, "value", "")]
+    assert headings == [
+        "<h3>Two networks, before and while they train</h3>",
+        "<h3>A plain filter beside a residual one</h3>",
+    ]
+    laboratory.close()
 
 
 def test_both_profiles_are_drawn_on_one_axis(laboratory: Any) -> None:

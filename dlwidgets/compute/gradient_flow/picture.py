@@ -57,6 +57,41 @@ class Curve:
     ticks: tuple[float, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class ColorBar:
+    """One row of numbers from the least to the greatest of a heat map, and where on it which labels stand, in cells.
+
+    Places are eighths of a cell, which a browser writes as Python does.
+    """
+
+    strip: Float[Tensor, "1 cell"]
+    at: tuple[float, ...]
+    labels: tuple[str, ...]
+
+
+def color_bar(image: Float[Tensor, "row column"], logarithmic: bool, cells: int = 128) -> ColorBar | None:
+    """The colours of ``image`` from end to end; if ``logarithmic`` it holds exponents, labelled as powers of ten.
+
+    None where no two finite numbers differ: there is nothing to tell apart then.
+    """
+    finite = image[image.isfinite()].double()
+    if not len(finite) or float(finite.min()) == float(finite.max()):
+        return None
+    low, high = float(finite.min()), float(finite.max())
+    if logarithmic and math.floor(high) - math.ceil(low) >= 1:
+        first, last = math.ceil(low), math.floor(high)
+        numbers = [float(n) for n in range(first, last + 1, max(1, math.ceil((last - first) / 4)))]
+        labels = [f"1e{int(n):+03d}" for n in numbers]
+    elif logarithmic:
+        numbers = [low, high]
+        labels = [f"{10.0**n:.1e}" for n in numbers]
+    else:
+        numbers = round_ticks(low, high, 5)
+        labels = [f"{n:.3g}" for n in numbers]
+    strip = torch.linspace(low, high, cells, dtype=torch.float64)[None]
+    return ColorBar(strip, tuple(round((n - low) / (high - low) * cells * 8) / 8 for n in numbers), tuple(labels))
+
+
 def thinned(count: int, most: int = MAX_COLUMNS) -> list[int]:
     """At most ``most`` of the indices below ``count``, evenly chosen, the first and the last among them."""
     if count <= most:
