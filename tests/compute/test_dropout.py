@@ -253,6 +253,8 @@ def test_probabilities_out_of_range(p) -> None:
         (lambda: combine(True), TypeError, "of type bool"),
         (lambda: combine([0.1, 0.2]), TypeError, "of type list"),
         (lambda: simulate(UNITS, None), TypeError, "probabilities must be a number"),
+        (lambda: combine(10**400), ValueError, r"p\[0\] must lie from 0 to 1, got a number beyond every float"),
+        (lambda: simulate(UNITS, -(10**5000)), ValueError, "probabilities must lie from 0 to 1, got a number beyond"),
         (lambda: simulate("abc", 0.5), TypeError, "x must be a tensor of numbers, got str"),
         (lambda: simulate(torch.ones(2, dtype=torch.bool), 0.5), TypeError, "x must hold real numbers, got torch.bool"),
         (lambda: simulate(torch.tensor([1.0, math.nan]), 0.5), ValueError, "x must be finite, got 1 of 2 numbers"),
@@ -269,3 +271,15 @@ def test_probabilities_out_of_range(p) -> None:
 def test_bad_input_gets_one_sentence(call, error, sentence) -> None:
     with pytest.raises(error, match=sentence):
         call()
+
+
+@pytest.mark.parametrize("placement", ["before", "after"])
+def test_scales_beyond_float32_leave_the_mean(placement) -> None:
+    x = torch.tensor([-2.0, 0.0, 1.0, 3.0])  # ten times p = .9999: a survivor is scaled by 1e40
+    for result in (expected(x, [0.9999] * 10, "relu", placement).mean, simulate(x, [0.9999] * 10, "relu", placement)):
+        mean = result if isinstance(result, torch.Tensor) else result.mean_exact
+        assert mean.dtype == torch.float32
+        torch.testing.assert_close(mean, x.relu(), rtol=1e-6, atol=0)
+    few = simulate(x, [0.9999] * 10, "relu", placement, num_samples=5)
+    assert few.mean.eq(0).all()
+    torch.testing.assert_close(few.mean_standard_error, x.relu() * math.sqrt(1e40 / 5), rtol=1e-5, atol=0)

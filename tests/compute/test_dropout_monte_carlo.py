@@ -404,3 +404,14 @@ def test_a_model_can_be_given_dropout() -> None:
 def test_a_module_that_drops_in_training_mode_only_is_woken() -> None:
     result = monte_carlo(nn.Sequential(nn.Linear(4, 4), TrainOnly()), torch.ones(2, 4), 50, output="values")
     assert float(result.std.min()) > 0
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-170, 1.0, 1e170, 1e300])
+def test_the_spread_of_any_size_of_output_is_kept(size) -> None:
+    x = torch.ones(40, dtype=torch.float64)
+    model = Calls(lambda _, value: F.dropout(value, 0.5, training=True) * size)
+    plain = Calls(lambda _, value: F.dropout(value, 0.5, training=True))
+    found, unit = (monte_carlo(each, x, num_samples=20, seed=3, output="values").std for each in (model, plain))
+    found = found / size
+    assert found.gt(0.5).all()
+    torch.testing.assert_close(found, unit, rtol=1e-12, atol=0)

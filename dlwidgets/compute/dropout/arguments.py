@@ -21,7 +21,10 @@ def checked_probability(value: object, name: str = "probability") -> float:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number from 0 to 1, got {value!r} of type {type(value).__name__}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must lie from 0 to 1, got a number beyond every float") from None
     if not 0 <= number <= 1:  # false for NaN too
         raise ValueError(f"{name} must lie from 0 to 1, got {number!r}")
     return number

@@ -138,6 +138,8 @@ class _Experiment:
     def expected(self, x: Tensor, wide: torch.dtype) -> Expected:
         keep, drop = self.keep_rate, self.drop_rate
         kept, dropped = (value.to(wide) for value in self.kept_and_dropped(x))
+        if not kept.isfinite().all():  # ten dropouts of .9999 scale by 1e40, beyond float32, but the mean is still x
+            kept = torch.where(kept.isfinite(), kept, self.kept_and_dropped(x.to(wide))[0])
         return Expected(
             keep_rate=torch.full_like(kept, keep),
             kept=kept,

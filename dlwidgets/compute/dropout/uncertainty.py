@@ -185,7 +185,7 @@ class _Summary:
         self._check(first)
         self._num = 0
         self._origin = first
-        self._sum, self._squares = torch.zeros_like(first), torch.zeros_like(first)
+        self._sum, self._norm = torch.zeros_like(first), torch.zeros_like(first)
         self._entropy_origin = self._entropy_sum = self._entropy(first)
 
     def add(self, outputs: Tensor) -> None:
@@ -197,21 +197,26 @@ class _Summary:
             )
         origin = samples[0] if self._num == 0 else self._origin
         deviations = samples - origin
-        total, squares = deviations.sum(0), deviations.square().sum(0)
+        # The root of the sum of squares, in units of the largest: squares of 1e-170 or 1e170 leave the floats.
+        largest = deviations.abs().amax(0)
+        norm = largest * (deviations / torch.where(largest > 0, largest, 1)).square().sum(0).sqrt()
+        total = deviations.sum(0)
         if self._classes is not None:
             entropies = self._entropy(samples, first_axis=1)
             if self._num == 0:
                 self._entropy_origin, self._entropy_sum = entropies[0], torch.zeros_like(entropies[0])
             self._entropy_sum = self._entropy_sum + (entropies - self._entropy_origin).sum(0)
         self._origin = origin
-        self._sum, self._squares = self._sum + total, self._squares + squares
+        self._sum, self._norm = self._sum + total, torch.hypot(self._norm, norm)
         self._num += len(samples)
 
     def result(self) -> MonteCarlo:
         n = self._num
         mean = self._origin + self._sum / n
         if n > 1:
-            std = ((self._squares - self._sum.square() / n) / (n - 1)).clamp(min=0).sqrt()
+            # The root of (squares - sum^2 / n) / (n - 1), as factors that stay in range.
+            mean_norm = self._sum.abs() / n**0.5
+            std = (self._norm - mean_norm).clamp(min=0).sqrt() * ((self._norm + mean_norm) / (n - 1)).sqrt()
         else:
             std = torch.full_like(mean, torch.nan)
         entropy = information = None
