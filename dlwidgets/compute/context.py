@@ -20,8 +20,18 @@ class Cancelled(Exception):
     """Raised inside a computation whose context says that it should stop."""
 
 
+def require(context: Context | None) -> None:
+    """TypeError for what is neither a context nor None."""
+    if context is not None and not (hasattr(context, "cancelled") and hasattr(context, "report")):
+        raise TypeError(f"context: expected None or an object with report and cancelled, got {context!r:.80}")
+
+
 def tick(context: Context | None, fraction: float, text: str) -> None:
-    """Report progress to ``context`` if there is one; raise `Cancelled` if it says to stop."""
+    """Report progress to ``context`` if there is one; raise `Cancelled` if it says to stop.
+
+    TypeError for what is no context.
+    """
+    require(context)
     if context is None:
         return
     if context.cancelled():

@@ -15,8 +15,10 @@ from dlwidgets.compute.latent_space import (
     class_coverage,
     decode,
     decode_grid,
+    grid_codes,
     log_likelihood,
     posterior,
+    prior_quantiles,
     reconstruct,
     train_vae,
 )
@@ -365,3 +367,27 @@ def test_plain_functions_get_the_type_that_they_were_written_in(own):
     assert class_coverage(pair, images, [0, 1] * 3, num_samples=20).num_failed == 0
     with pytest.raises(ValueError, match=r"decode raised RuntimeError for codes .1, 3.*shapes cannot be multiplied"):
         decode(pair, [0.5, -1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: grid_codes(dims=3), TypeError, r"dims: expected two dimensions such as \(0, 1\), got 3"),
+        (lambda: grid_codes(dims=(0, 1, 2)), TypeError, "dims: expected two dimensions"),
+        (lambda: prior_quantiles("a"), TypeError, "num_points: expected an integer, got 'a'"),
+        (lambda: prior_quantiles(0), ValueError, "num_points: expected an integer >= 1"),
+        (
+            lambda: train_vae(torch.rand(20, 2, 2), epochs=1, context=3),
+            TypeError,
+            "context: expected None or an object",
+        ),
+        (
+            lambda: decode_grid(train_vae(torch.rand(20, 2, 2), epochs=1).autoencoder, at=[0.0, 0.0, 0.0]),
+            ValueError,
+            "the autoencoder has 2 latent dimensions, these 3",
+        ),
+    ],
+)
+def test_bad_grids_and_contexts_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

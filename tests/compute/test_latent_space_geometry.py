@@ -181,6 +181,15 @@ def test_a_quarter_of_the_unit_circle():
     assert path.codes[1].tolist() == pytest.approx([math.sqrt(0.5)] * 2)
 
 
+# The integral of the ellipse's speed with 40 digits (mpmath), between (1, 0) and 2 (-cos, sin) of a small angle.
+@pytest.mark.parametrize(
+    ("apart", "length"), [(1e-1, 19.43328574328282077), (1e-3, 1999.004332385325264), (1e-6, 1999999.000004333322)]
+)
+def test_between_nearly_opposite_ends_the_length_is_exact(apart, length):
+    end = [-2 * math.cos(apart), 2 * math.sin(apart)]
+    assert interpolate([1.0, 0.0], end, 3, "spherical").length == pytest.approx(length, rel=1e-14 / apart)
+
+
 def test_parallel_codes_give_the_straight_path_and_nearly_parallel_ones_almost():
     straight = interpolate([1.0, 1.0], [3.0, 3.0], 5, "spherical")
     assert straight.length == pytest.approx(math.sqrt(8))

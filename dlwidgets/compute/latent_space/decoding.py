@@ -13,7 +13,7 @@ from dlwidgets.compute.latent_space.autoencoder import bind
 from dlwidgets.compute.latent_space.inputs import as_box, as_codes, as_count, as_number, finite_rows, shape
 from dlwidgets.compute.latent_space.projection import Projection
 
-_QUADRATURE_NODES = 64
+_QUADRATURE_NODES = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,7 @@ def latent_box(codes: Any, margin: float = 0.1) -> tuple[tuple[float, float], ..
 
 def prior_quantiles(num_points: int) -> Float[Tensor, "point"]:
     """The quantiles of N(0, 1) at (i + 1/2) / num_points: equal steps of prior probability, float64."""
+    num_points = as_count(num_points, "num_points")
     probability = (torch.arange(num_points, dtype=torch.float64, device="cpu") + 0.5) / num_points
     return math.sqrt(2) * torch.special.erfinv(2 * probability - 1)
 
@@ -77,7 +78,7 @@ def grid_codes(
     if projection is not None:
         lifted = projection.lift(points.reshape(-1, 2), through)
         return lifted.reshape(*points.shape[:2], -1)
-    first, second = as_count(dims[0], "dims", 0), as_count(dims[1], "dims", 0)
+    first, second = _as_dims(dims)
     base = torch.zeros(max(2, first + 1, second + 1), dtype=torch.float64, device="cpu") if through is None else through
     if first == second or max(first, second) >= len(base):
         raise ValueError(f"dims: expected two different dimensions below {len(base)}, got {(first, second)}")
@@ -113,6 +114,9 @@ def decode_grid(
     if at is None and projection is None and coder.latent_dim is not None:
         at = torch.zeros(coder.latent_dim, dtype=torch.float64, device="cpu")
     codes = grid_codes(box, num_rows, num_columns, dims=dims, at=at, projection=projection)
+    if coder.latent_dim not in (None, codes.shape[-1]):
+        given = "box, at, projection"
+        raise ValueError(f"{given}: the autoencoder has {coder.latent_dim} latent dimensions, these {codes.shape[-1]}")
     pictures, _ = coder.decode(codes.flatten(0, 1), context, on_error="nan")
     return pictures.reshape(*codes.shape[:2], *pictures.shape[1:])
 
@@ -143,10 +147,27 @@ def interpolate(start: Any, end: Any, num_steps: int = 12, kind: Literal["linear
     sine = math.sin(angle)
     codes = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / sine
     codes[0], codes[-1] = a, b
-    # The speed has no closed-form integral when the norms differ; Gauss-Legendre nodes integrate it to rounding.
+    return Path(codes, _arc_length(a, b, angle))
+
+
+def _arc_length(a: Float[Tensor, "latent"], b: Float[Tensor, "latent"], angle: float) -> float:
+    """The length of the spherical path, to rounding, by Gauss-Legendre quadrature on pieces of [0, 1].
+
+    The curve is an arc of an ellipse around the origin; its speed has no closed-form integral, and has nearly a kink
+    at the tips of a narrow ellipse, as between nearly opposite ends: so the pieces shrink towards the tips.
+    """
+    p, q = b - math.cos(angle) * a, -math.sin(angle) * a  # the speed is w / sin(w) |cos(wt) p + sin(wt) q|
+    # its square is a constant plus a positive multiple of cos(2wt - phase), least where that cosine is -1
+    phase = math.atan2(2 * float(p @ q), float(p @ p) - float(q @ q))
+    tips = [(phase + turn * math.pi) / (2 * angle) for turn in (-1, 1, 3)]
+    steps = [sign * 0.25**k for k in range(24) for sign in (-1, 1)]
+    cuts = {0.0, 1.0, *tips, *(tip + step for tip in tips for step in steps)}
+    edges = torch.tensor(sorted(t for t in cuts if 0 <= t <= 1), dtype=torch.float64, device="cpu")
     nodes, weights = _gauss_legendre(_QUADRATURE_NODES)
-    velocity = angle / sine * (torch.cos(nodes * angle) * b - torch.cos((1 - nodes) * angle) * a)
-    return Path(codes, float((weights * torch.linalg.vector_norm(velocity, dim=1)).sum()))
+    width = edges.diff()
+    t = angle * (edges[:-1] + width * nodes)[..., None]  # (node, piece, 1)
+    speed = torch.linalg.vector_norm(torch.cos(t) * p + torch.sin(t) * q, dim=-1)
+    return angle / math.sin(angle) * float((weights[:, None] * speed * width).sum())
 
 
 def _angle(a: Float[Tensor, "latent"], b: Float[Tensor, "latent"]) -> float:
@@ -159,6 +180,15 @@ def _angle(a: Float[Tensor, "latent"], b: Float[Tensor, "latent"]) -> float:
     if along < 1e-9:
         raise ValueError("start, end: a spherical path is not defined between opposite directions")
     return float(2 * torch.atan2(apart, along))
+
+
+def _as_dims(value: Any) -> tuple[int, int]:
+    """The two dimensions of a plane."""
+    try:
+        first, second = value
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"dims: expected two dimensions such as (0, 1), got {value!r:.80}") from error
+    return as_count(first, "dims", 0), as_count(second, "dims", 0)
 
 
 def _nodes(interval: tuple[float, float], num_points: int) -> Float[Tensor, "point"]:

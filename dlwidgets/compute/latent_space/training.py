@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlwidgets.compute.context import Cancelled, Context, tick
+from dlwidgets.compute.context import Cancelled, Context, require, tick
 from dlwidgets.compute.device import choose_device
 from dlwidgets.compute.latent_space.evidence import cross_entropy
 from dlwidgets.compute.latent_space.inputs import as_count, as_labels, as_number, as_unit_images, generator, shape
@@ -140,6 +140,7 @@ def train_vae(
         scores = torch.empty(epochs + 1, 2, dtype=torch.float64, device="cpu")
         model = MLPAutoencoder(shape(train)[1:], latent_dim, generator(seed, _INIT)).to(target)
         # A clone: inside a caller's inference mode the images would be unusable for training.
+        require(context)
         trainer = _Trainer(model, train.flatten(1).to(target).clone(), seed, context)
         evaluation = _Evaluation(measured.flatten(1).to(target), latent_dim, seed)
         for epoch in range(epochs + 1):
