@@ -101,6 +101,7 @@ class Exhibit(ipywidgets.VBox):
         then: Callable[[Any], None] | None = None,
         failed: Callable[[BaseException], None] | None = None,
         published: Callable[[Any], None] | None = None,
+        at_once: bool = False,
         **kwargs: Any,
     ) -> int:
         """Run ``function(*args, context=context, **kwargs)`` off this thread, then ``then(value)``, then `_draw`.
@@ -108,7 +109,8 @@ class Exhibit(ipywidgets.VBox):
         ``then`` runs under the lock; left out, the value becomes ``self.result``. ``failed(error)`` runs instead,
         before the error is shown, if there was one or the job was stopped. ``published(value)`` runs for each value
         that the job hands over on its way with ``context.publish``. A newer request of the same ``topic``
-        replaces this one while it waits; the lanes are explained in `runner`. Returns the request's number.
+        replaces this one while it waits; the lanes are explained in `runner`. ``at_once``: a job that was brief the
+        last time is run by this thread, under the lock, and drawn before this returns. Returns the request's number.
         """
 
         def deliver(outcome: Outcome) -> None:
@@ -123,6 +125,11 @@ class Exhibit(ipywidgets.VBox):
         with self._lock:
             if self._closed:
                 return 0
+            if at_once:
+                number = get_runner().run_at_once(self, function, args, kwargs, deliver=deliver, topic=topic)
+                if number is not None:
+                    self._asked = number
+                    return number
             self._busy = True
             self._asked = get_runner().submit(
                 self,

@@ -349,7 +349,8 @@ class LatentSpaceExplorer(Assigning, Exhibit):
         }
         if self._scene is not None:
             then = partial(self._took, topic)
-            self._compute(jobs[topic], self._scene, *args, lane=lane, topic=topic, then=then, **kwargs)
+            at_once = topic in ("place", "look")  # what is under the pointer should not wait for a thread to wake
+            self._compute(jobs[topic], self._scene, *args, lane=lane, topic=topic, then=then, at_once=at_once, **kwargs)
 
     def _ask_path(self) -> None:
         if self.path is None:

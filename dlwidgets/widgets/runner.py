@@ -26,6 +26,9 @@ SHOW_WITHIN = 0.5
 """Seconds within which a drag shows a result: a job that may still be shorter than this is left to finish."""
 
 
+AT_ONCE = 0.005
+"""Seconds that a job may have lasted last time to be run by the thread that asks: to hand it over takes longer."""
+
 QUIET = 0.3
 """Seconds before a quick job's progress is shown: a slider's answer is there sooner than a bar could be read."""
 
@@ -101,7 +104,7 @@ class _Lane:
     pending: dict[tuple[Hashable, str], Request] = field(default_factory=dict)
     running: Running | None = None
     thread: threading.Thread | None = None
-    slow: dict[tuple[Hashable, str], bool] = field(default_factory=dict)
+    lasted: dict[tuple[Hashable, str], float] = field(default_factory=dict)
 
 
 class Runner:
@@ -147,8 +150,7 @@ class Runner:
         """
         _require_module_level(function)
         with self._changed:
-            self._number += 1
-            request = Request(self._number, owner, topic, function, args, dict(kwargs or {}), deliver, report, publish)
+            request = self._request(owner, topic, function, args, kwargs, deliver, report, publish)
             state = self._lanes[lane]
             self._owners.add(owner)
             state.pending[owner, topic] = request
@@ -163,6 +165,40 @@ class Runner:
                 state.thread.start()
             self._changed.notify_all()
             return request.number
+
+    def run_at_once(
+        self,
+        owner: Hashable,
+        function: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        deliver: Callable[[Outcome], None],
+        topic: str = "result",
+    ) -> int | None:
+        """Run a quick job and deliver its outcome in this thread, and return its number, if it was brief the last time,
+        ``owner`` has no other job and the lane is idle. Otherwise nothing happens and None comes: `submit` it."""
+        state = self._lanes["quick"]
+        with self._changed:
+            if state.lasted.get((owner, topic), AT_ONCE) >= AT_ONCE or state.pending or state.running is not None:
+                return None
+            if self.num_jobs(owner) > 0:
+                return None
+            request = self._request(owner, topic, function, args, kwargs, deliver, None)
+        running = Running(request, SHOW_WITHIN, self._clock)
+        outcome = self._run(state, running)
+        with self._changed:
+            if owner in self._owners:
+                state.lasted[owner, topic] = running.elapsed()
+        deliver(outcome)
+        return request.number
+
+    def _request(
+        self, owner: Hashable, topic: str, function: Any, args: Any, kwargs: Any, deliver: Any, report: Any, *rest: Any
+    ) -> Request:
+        """A request with the next number."""
+        self._number += 1
+        return Request(self._number, owner, topic, function, args, dict(kwargs or {}), deliver, report, *rest)
 
     def stop(self, owner: Hashable) -> None:
         """Forget what waits for ``owner`` and tell its running jobs to stop; what they still return is delivered."""
@@ -181,8 +217,8 @@ class Runner:
             for state in self._lanes.values():
                 if state.running is not None and state.running.request.owner == owner:
                     state.running.dropped = True
-                for key in [key for key in state.slow if key[0] == owner]:
-                    del state.slow[key]
+                for key in [key for key in state.lasted if key[0] == owner]:
+                    del state.lasted[key]
             self._owners.discard(owner)
             self._changed.notify_all()
 
@@ -234,12 +270,12 @@ class Runner:
                 request = state.pending.pop(key)
                 # A job known to outlast SHOW_WITHIN cannot keep the drag lively: end it early. One that may be shorter
                 # must be left to finish, or a drag over jobs of 400 ms would never show anything.
-                patience = CANCEL_AFTER if state.slow.get(key) else SHOW_WITHIN
+                patience = CANCEL_AFTER if state.lasted.get(key, 0.0) >= SHOW_WITHIN else SHOW_WITHIN
                 running = Running(request, patience, self._clock, QUIET if state.name == "quick" else 0.0)
                 state.running = running
             try:
                 outcome = self._run(state, running)
-                state.slow[key] = running.elapsed() >= SHOW_WITHIN
+                state.lasted[key] = running.elapsed()
                 if not running.dropped:
                     request.deliver(outcome)
             except Exception:
@@ -248,7 +284,7 @@ class Runner:
                 with self._changed:
                     state.running = None
                     if request.owner not in self._owners:
-                        state.slow.pop(key, None)
+                        state.lasted.pop(key, None)
                     self._changed.notify_all()
 
     def _run(self, state: _Lane, running: Running) -> Outcome:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dlwidgets.compute.context import Cancelled, Context, tick
-from dlwidgets.widgets.runner import CANCEL_AFTER, SHOW_WITHIN, Outcome, Runner
+from dlwidgets.widgets.runner import AT_ONCE, CANCEL_AFTER, SHOW_WITHIN, Outcome, Runner
 
 LONG = 60.0
 
@@ -119,6 +119,35 @@ def test_another_owner_and_another_topic_keep_their_place(runner: Runner) -> Non
     runner.wait("a", LONG)
     runner.wait("b", LONG)
     assert box.values == ["first", "new", "other owner", "other topic"]
+
+
+def take(clock: Clock, seconds: float, context: Context) -> int:
+    clock.now += seconds
+    return threading.get_ident()
+
+
+def test_only_a_job_known_to_be_brief_runs_at_once(runner: Runner, clock: Clock) -> None:
+    box, here = Box(), threading.get_ident()
+    assert runner.run_at_once("a", take, (clock, 0.0), deliver=box) is None  # not known yet
+    runner.submit("a", take, (clock, 0.0), deliver=box)
+    runner.wait("a", LONG)
+    assert runner.run_at_once("a", take, (clock, 2 * AT_ONCE), deliver=box) == 2
+    assert [value == here for value in box.values] == [False, True]
+    assert runner.run_at_once("a", take, (clock, 0.0), deliver=box) is None  # the last one was not brief
+    assert len(box.outcomes) == 2
+
+
+def test_nothing_runs_at_once_beside_another_job(runner: Runner, clock: Clock) -> None:
+    gate, box = Gate(), Box()
+    runner.submit("a", take, (clock, 0.0), deliver=box)
+    runner.wait("a", LONG)
+    runner.submit("a", pass_gate, (gate, 0), topic="other", lane="long", deliver=box)
+    assert gate.begun.wait(LONG)
+    assert runner.run_at_once("a", take, (clock, 0.0), deliver=box) is None
+    gate.go_on.set()
+    runner.wait("a", LONG)
+    assert runner.run_at_once("a", fail, ("bad",), deliver=box) is not None
+    assert str(box.outcomes[-1].error) == "bad"
 
 
 @pytest.mark.parametrize(("elapsed", "shown"), [(0.1, True), (CANCEL_AFTER, True), (0.49, True), (0.51, False)])
