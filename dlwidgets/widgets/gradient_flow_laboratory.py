@@ -20,6 +20,7 @@ from dlwidgets.widgets.gradient_flow_charts import (
     Chart,
     put,
     put_hints,
+    show_keys,
     side_by_side,
     words_label,
 )
@@ -133,19 +134,17 @@ class NetworkPanel(Assigning, Exhibit):
         self._loss_hints = self._curve.hints()
         self._words, self._training_words = words_label(), words_label()
         self._words.layout.min_height = "4.2em"  # as many lines in both panels, so that their charts stay level
-        self.children = [
-            controls,
-            keyed(
-                self._chart.figure,
-                ("line", BLUE, "median of 5 seeds"),
-                ("band", BLUE, "quartiles"),
-                ("dashed", ORANGE, "theory"),
-                ("falling", VERMILLION, "0 or not finite"),
-            ),
-            self._words,
-            keyed(self._curve.figure, ("line", GREEN, "this network"), ("dashed", ORANGE, "the best constant")),
-            self._training_words,
-        ]
+        self._profile_keyed = keyed(
+            self._chart.figure,
+            ("line", BLUE, "median of 5 seeds"),
+            ("band", BLUE, "quartiles"),
+            ("dashed", ORANGE, "theory"),
+            ("falling", VERMILLION, "0 or not finite"),
+        )
+        self._curve_keyed = keyed(
+            self._curve.figure, ("line", GREEN, "this network"), ("dashed", ORANGE, "the best constant")
+        )
+        self.children = [controls, self._profile_keyed, self._words, self._curve_keyed, self._training_words]
         self._label(self._chart.figure, "Gradient norm by layer at initialisation")
         self._label(self._curve.figure, "Test loss over the variance of the targets")
 
@@ -203,6 +202,7 @@ class NetworkPanel(Assigning, Exhibit):
         low, high = profile_band(profile)
         self._spread.x, self._spread.y = to_plot(low.x), to_plot([low.y.tolist(), high.y.tolist()])
         put(self._theory, log_curve(profile.median[:0] if profile.theory is None else profile.theory))
+        show_keys(self._profile_keyed, True, True, profile.theory is not None, len(median.missing) > 0)
         self._words.value = describe_profile(profile)
 
     def _show_training(self) -> None:
@@ -219,6 +219,7 @@ class NetworkPanel(Assigning, Exhibit):
         self._curve.number(index_ticks(STEPS + 1))
         curve = training_curve(training)
         put(self._loss, curve)
+        show_keys(self._curve_keyed, len(curve.x) > 0, True)
         put_hints(self._loss_hints, (curve, lambda step: f"step {step}: loss/var(y)"))
         put(self._best, best_constant_curve(STEPS))
 

@@ -571,6 +571,7 @@ def test_every_control_redraws_the_profile_and_its_theory(laboratory: Any, recor
         assert panel.error == ""
         assert getattr(panel.configuration, name) == value
         expected = profile_at_initialisation(panel.configuration)
+        assert hidden(panel._profile_keyed.children[1].children[2]) == (expected.theory is None)
         np.testing.assert_allclose(panel._median.y, expected.median, rtol=1e-6)
         np.testing.assert_allclose(panel._spread.y, torch.stack([expected.low, expected.high]), rtol=1e-6)
         if expected.theory is None:
@@ -581,8 +582,10 @@ def test_every_control_redraws_the_profile_and_its_theory(laboratory: Any, recor
 
 def test_training_is_held_against_the_best_constant_and_forgotten_with_the_network(laboratory: Any) -> None:
     panel = laboratory.right
+    assert hidden(panel._curve_keyed.children[1].children[0])
     panel._button.click()
     panel.wait(LIMIT)
+    assert not hidden(panel._curve_keyed.children[1].children[0])
     assert panel.error == ""
     assert panel.training.configuration == panel.configuration
     np.testing.assert_allclose(panel._loss.y, panel.training.ratio, rtol=1e-6)
