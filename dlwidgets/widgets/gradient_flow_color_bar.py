@@ -44,6 +44,7 @@ class ColorBar:
             return
         self.figure.remove_class("dlw-hidden")
         self._strip.image = to_plot(bar.strip, name="colour bar")
-        self._axis.tick_values = np.array(bar.at)
+        # the axis is drawn anew when its places change, and must know their labels by then
         self._axis.tick_labels = {f"{at:g}": label for at, label in zip(bar.at, bar.labels, strict=True)}
+        self._axis.tick_values = np.array(bar.at)
         self._strip.alt = f"Colours of {quantity}: " + ", ".join(bar.labels)

@@ -141,11 +141,11 @@ class FlowPictures:
         self.color_bar.show(image, quantity, logarithmic)
         steps = flow.steps[self._columns].tolist()
         at = sorted({round(i * (len(steps) - 1) / 4) for i in range(5)})
-        self._column_axis.tick_values = np.array([column + 0.5 for column in at])
         self._column_axis.tick_labels = {str(column + 0.5): str(steps[column]) for column in at}
+        self._column_axis.tick_values = np.array([column + 0.5 for column in at])
         self.heat_figure.title = f"{quantity}{' (log10)' if logarithmic else ''}"
-        self._row_axis.tick_values = np.array(index_ticks(len(flow.positions))) + 0.5
         self._row_axis.tick_labels = {str(i + 0.5): str(i) for i in index_ticks(len(flow.positions))}
+        self._row_axis.tick_values = np.array(index_ticks(len(flow.positions))) + 0.5
         self.readout.rows = position_names(flow)
         self.readout.columns = [f"step {step}" for step in steps]
         self.readout.quantity, self.readout.logarithmic = quantity, logarithmic
