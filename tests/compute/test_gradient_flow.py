@@ -1003,3 +1003,7 @@ class TestHandling:
             flow.log(loss="high")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="loss must be one number"):
             flow.log(loss=torch.zeros(2))
+        with pytest.raises(TypeError, match="loss must be real"):
+            flow.log(loss=torch.tensor(1j))
+        with pytest.raises(ValueError, match="loss must fit a float"):
+            flow.log(loss=10**400)

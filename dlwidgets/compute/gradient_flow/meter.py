@@ -106,17 +106,21 @@ class Meter:
         Raises
         ------
         TypeError
-            If ``loss`` is neither a number nor a tensor.
+            If ``loss`` is neither a real number nor a real tensor.
         ValueError
-            If it is a tensor with more or less than one element.
+            If it is a tensor with more or less than one element, or a whole number beyond the floats.
         """
         if isinstance(loss, Tensor):
             if loss.numel() != 1:
                 raise ValueError(f"loss must be one number, got a tensor of shape {tuple(loss.shape)}")
+            if loss.is_complex():
+                raise TypeError(f"loss must be real, got a tensor of {loss.dtype}")
             value: float | Tensor = float(loss.detach()) if loss.device.type == "cpu" else loss.detach().clone()
         else:
             try:
                 value = float(loss)
+            except OverflowError:
+                raise ValueError("loss must fit a float, got a whole number that is too large") from None
             except (TypeError, ValueError):
                 raise TypeError(
                     f"loss must be a number or a tensor with one element, got {type(loss).__name__}"
