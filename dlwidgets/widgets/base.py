@@ -23,8 +23,8 @@ from dlwidgets.widgets.updates import kept, together
 
 _LOCK = threading.RLock()
 """The lock of every widget tree. All trees share this one: linked exhibits set each other's traits, and two locks taken
-in both orders by two threads would stop both for ever. It is held while a message is handled or a tree is drawn, never
-while something is computed."""
+in both orders by two threads would stop both for ever. It is held while a message is handled or a tree is drawn, and
+while something is computed only if that is known to be brief (`Runner.run_at_once`)."""
 
 PROGRESS_INTERVAL = 0.1
 """Seconds between two progress messages of one job."""
