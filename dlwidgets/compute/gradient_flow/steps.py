@@ -393,15 +393,19 @@ class Steps:
         ]
         self._awaited = chosen if len(chosen) <= 3 else [chosen[0], chosen[len(chosen) // 2], chosen[-1]]
         self._nodes = [observe.graph_node(p) for p in self._awaited]
-        passed = self._guard(self._backward_passed)
-        self._handles = [observe.on_gradient(node, passed) for node in self._nodes]
+        passed, trigger = self._guard(self._backward_passed), self._forward_trigger
+
+        def arrives(gradients: Any) -> None:
+            del gradients
+            if not trigger:  # the first of a backward pass is enough, and the others should cost nothing
+                passed()
+
+        self._handles = [observe.on_gradient(node, arrives) for node in self._nodes]
         self._forward_hook = observe.opaque(self._guard(self._forward_passed))
 
-    def _backward_passed(self, gradients: Any) -> None:
+    def _backward_passed(self) -> None:
         """Between samples: a backward pass is under way, so the next forward begins another step."""
-        del gradients
-        if not self._forward_trigger:
-            self._forward_trigger = [observe.before_forward(self._forward_hook)]
+        self._forward_trigger.append(observe.before_forward(self._forward_hook))
 
     def _forward_passed(self, module: nn.Module, args: Any) -> None:
         """Between samples, after a backward pass: any module is about to be called."""
@@ -411,7 +415,7 @@ class Steps:
         root = module is self._model
         if root or (self._passes.outside_used and id(module) in self._sites.known):
             observe.remove(self._forward_trigger)
-            self._forward_trigger = []
+            self._forward_trigger.clear()
             self._next()
             if root and self._sample is not None:
                 self._passes.root_begins()
