@@ -44,6 +44,13 @@ def exact_norm(x: Tensor) -> float:
     return float(torch.linalg.vector_norm(x.to(torch.float64) / largest)) * largest
 
 
+def safe_norm(x: Tensor) -> float:
+    """The L2 norm of a float32 or float64 tensor, right for every magnitude: no square is lost."""
+    if x.dtype == torch.float64:
+        return exact_norm(x)
+    return float(torch.linalg.vector_norm(x.detach(), dtype=torch.float64))
+
+
 def long_norm(x: Tensor) -> float:
     """The L2 norm of a large tensor: squares are summed in its own precision over short rows only."""
     whole = x.numel() // ROW * ROW
@@ -120,10 +127,10 @@ def row_norms(
     if near is not rows and scales is not None:
         found = [norm / scale for norm, scale in zip(seen, scales, strict=True)]
     if not (min(seen) > low and max(seen) < high):
-        zero = ((rows.amax(1) == 0) & (rows.amin(1) == 0)).tolist() if rows.shape[1] else [True] * len(found)
+        values = rows.numpy()
         for i, norm in enumerate(seen):
             if not low < norm < high:
-                found[i] = 0.0 if zero[i] else exact_norm(rows[i])
+                found[i] = exact_norm(rows[i]) if norm != 0.0 or values[i].any() else 0.0
     use(found)
 
 
