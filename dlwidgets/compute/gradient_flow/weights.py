@@ -180,30 +180,29 @@ def _lost(row: Tensor, parameter: Any, is_copy: bool) -> float:
 
     ``row`` holds the changes, or, if it ``is_copy``, the values from before.
     """
-    size = row.numel()
-    parts = [slice(start, start + PIECE) for start in range(0, size, PIECE)]
-    before, now = (row, parameter.detach().reshape(-1)) if is_copy else (row, None)
-
-    def changed(part: slice) -> Any:
-        return _values(before[part]) != (0 if now is None else _values(now[part]))
-
-    moved = sum(_count(changed(part)) for part in parts)
     gradient = parameter.grad
-    if moved == size or gradient is None or gradient.layout != torch.strided or gradient.shape != parameter.shape:
-        return 1 - moved / size
-    flat = gradient.detach().reshape(-1)
-    asked = sum(_count(_values(flat[part]) != 0) for part in parts)
-    if asked == size:
-        return 1 - moved / size
-    both = sum(_count(changed(part) & (_values(flat[part]) != 0)) for part in parts)
-    return 1 - both / asked if asked else math.nan
+    if gradient is not None and (gradient.layout != torch.strided or gradient.shape != parameter.shape):
+        gradient = None
+    asks = None if gradient is None else _pieces(gradient)
+    now = _pieces(parameter) if is_copy else None
+    num_asked = num_moved = 0
+    for i, before in enumerate(_pieces(row)):
+        moved = before != (0 if now is None else now[i])
+        if asks is not None:
+            asked = asks[i] != 0
+            num_asked += _count(asked)
+            moved &= asked
+        num_moved += _count(moved)
+    size = row.numel() if asks is None else num_asked
+    return 1 - num_moved / size if size else math.nan
 
 
-def _values(x: Tensor) -> Any:
-    """To compare: on the host numpy is several times faster than torch."""
-    if not on_host(x.device):
-        return x
-    return (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x).numpy()
+def _pieces(x: Tensor) -> list[Any]:
+    """The values of ``x``, flat and a piece at a time, to compare: on the host numpy is several times faster."""
+    flat = x.detach().reshape(-1)
+    if on_host(x.device):
+        flat = (flat.float() if x.dtype in (torch.float16, torch.bfloat16) else flat).numpy()
+    return [flat] if x.numel() <= PIECE else [flat[start : start + PIECE] for start in range(0, x.numel(), PIECE)]
 
 
 def _count(mask: Any) -> int:
