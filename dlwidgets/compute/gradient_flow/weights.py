@@ -199,7 +199,7 @@ def _lost(row: Tensor, parameter: Any, is_copy: bool) -> float:
 
 def _pieces(x: Tensor) -> list[Any]:
     """The values of ``x``, flat and a piece at a time, to compare: on the host numpy is several times faster."""
-    flat = x.detach().reshape(-1)
+    flat: Any = x.detach().reshape(-1)
     if on_host(x.device):
         flat = (flat.float() if x.dtype in (torch.float16, torch.bfloat16) else flat).numpy()
     return [flat] if x.numel() <= PIECE else [flat[start : start + PIECE] for start in range(0, x.numel(), PIECE)]
