@@ -18,7 +18,8 @@ from .saturation import Saturation
 BLOCK = 1 << 17
 #: Elements whose squares are summed in float32 in one go: beyond, the rounding errors show.
 ROW = 1 << 13
-SLAB = 1 << 17
+#: Elements of a large output that are looked at together: fewer would cost more in calls than they save in a cache.
+SLAB = 1 << 19
 #: Below and above these a norm computed in float32 may have lost squares; it is computed again in float64, scaled.
 SAFE = (1e-12, 1e18)
 SAFE64 = (1e-140, 1e140)
