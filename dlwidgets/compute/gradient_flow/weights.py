@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from .sites import materialised
-from .statistics import SAFE, Floats, Transfer, exact_norm, long_norm, on_host, row_norms, scale_for
+from .statistics import Floats, Transfer, on_host, row_norms, scale_for
 
 #: The elements of a large parameter are summed in rows of this length, and the rows in float64.
-ROW = 1 << 15
+ROW = 1 << 14
 #: Elements copied and measured at a time, while they are in a cache.
 PIECE = 1 << 17
 #: Snapshots larger than this many bytes are not kept between samples.
@@ -34,7 +34,6 @@ class Batch:
     rows: Tensor
     views: list[Tensor]
     scales: list[float]  # of the expected changes
-    large: bool  # one parameter that does not fit a cache: its copy is made and compared a piece at a time
 
 
 class Weights:
@@ -53,9 +52,6 @@ class Weights:
         self._prepare(parameters)
         with torch.no_grad():
             for batch in self._batches:
-                if batch.large:
-                    norm[batch.at[0]] = _copied_norm(batch.rows[0], batch.parameters[0])
-                    continue
                 torch._foreach_copy_(batch.views, batch.parameters)
                 self._norms(batch, transfer, norm)
 
@@ -63,9 +59,6 @@ class Weights:
         """Fill ``change`` with the L2 norms of what the parameters have changed by since `before`."""
         with torch.no_grad():
             for batch in self._batches:
-                if batch.large:
-                    change[batch.at[0]] = _changed_norm(batch.rows[0], batch.parameters[0])
-                    continue
                 torch._foreach_sub_(batch.views, batch.parameters)
                 self._norms(batch, transfer, change, batch.scales)
                 batch.scales = [scale_for(norm) for norm in change[batch.at].tolist()]
@@ -85,7 +78,7 @@ class Weights:
                 if ratio[at] == 0.0 or ratio[at] > SUSPECT * eps:
                     share[at] = float(ratio[at] == 0.0)
                 else:
-                    share[at] = _lost(batch.rows[row], parameter, batch.large)
+                    share[at] = _lost(batch.rows[row], parameter)
         return share
 
     def release(self) -> None:
@@ -123,9 +116,7 @@ class Weights:
         chosen = [parameters[at].detach() for at in members]
         rows = torch.empty((len(members), chosen[0].numel()), dtype=_copy_dtype(dtype), device=device)
         views = [row.view(p.shape) for row, p in zip(rows.unbind(0), chosen, strict=True)]
-        large = len(members) == 1 and rows.shape[1] > PIECE and on_host(device) and not dtype.is_complex
-        scales = [1.0] * len(members)
-        self._batches.append(Batch([parameters[at] for at in members], members, rows, views, scales, large))
+        self._batches.append(Batch([parameters[at] for at in members], members, rows, views, [1.0] * len(members)))
 
     def _norms(self, batch: Batch, transfer: Transfer, into: Floats, scales: list[float] | None = None) -> None:
         rows = torch.view_as_real(batch.rows).flatten(1) if batch.rows.is_complex() else batch.rows
@@ -158,42 +149,21 @@ class Weights:
             row_norms(piece, transfer, combine)
 
 
-def _copied_norm(row: Tensor, parameter: Any) -> float:
-    """Copy a large parameter into ``row`` and take its norm on the way, while each piece is in a cache."""
-    norm = 0.0
-    for copy, piece in zip(row.split(PIECE), parameter.detach().reshape(-1).split(PIECE), strict=True):
-        norm = math.hypot(norm, long_norm(copy.copy_(piece)))
-    return norm if SAFE[0] < norm < SAFE[1] else exact_norm(row)
-
-
-def _changed_norm(row: Tensor, parameter: Any) -> float:
-    """The norm of the difference between the copy in ``row`` and a large parameter."""
-    norm, now = 0.0, parameter.detach().reshape(-1)
-    room = torch.empty(PIECE, dtype=row.dtype)
-    for copy, piece in zip(row.split(PIECE), now.split(PIECE), strict=True):
-        norm = math.hypot(norm, long_norm(torch.sub(copy, piece, out=room[: len(copy)])))
-    return norm if SAFE[0] < norm < SAFE[1] else exact_norm(row - now)
-
-
-def _lost(row: Tensor, parameter: Any, is_copy: bool) -> float:
-    """The share of the elements with a gradient that have not changed; of all where the gradient is gone.
-
-    ``row`` holds the changes, or, if it ``is_copy``, the values from before.
-    """
+def _lost(changes: Tensor, parameter: Any) -> float:
+    """The share of the elements with a gradient that have not changed; of all where the gradient is gone."""
     gradient = parameter.grad
     if gradient is not None and (gradient.layout != torch.strided or gradient.shape != parameter.shape):
         gradient = None
     asks = None if gradient is None else _pieces(gradient)
-    now = _pieces(parameter) if is_copy else None
     num_asked = num_moved = 0
-    for i, before in enumerate(_pieces(row)):
-        moved = before != (0 if now is None else now[i])
+    for i, change in enumerate(_pieces(changes)):
+        moved = change != 0
         if asks is not None:
             asked = asks[i] != 0
             num_asked += _count(asked)
             moved &= asked
         num_moved += _count(moved)
-    size = row.numel() if asks is None else num_asked
+    size = changes.numel() if asks is None else num_asked
     return 1 - num_moved / size if size else math.nan
 
 
