@@ -122,11 +122,13 @@ class PointCloud(Model, bqplot.Mark):
     selected = _Indices(
         np.zeros(0, dtype=np.int32), help="int32: indices of the selected points; the others fade. Empty if none."
     ).tag(sync=True, echo_update=False, to_json=_wire, from_json=array_from_json)
-    hovered = traitlets.Int(-1, help="Index of the point under the pointer or the probe, -1 if none.").tag(sync=True)
+    hovered = traitlets.Int(-1, help="Index of the point under the pointer or the probe, -1 if none.").tag(
+        sync=True, echo_update=False
+    )
     clicked = traitlets.Int(-1, help="Index of the point clicked last, -1 after a click on empty space.").tag(sync=True)
     pointer = traitlets.List(
         traitlets.Float(), help="[x, y] of the probe in data coordinates: where the pointer or the arrow keys are; []"
-    ).tag(sync=True)
+    ).tag(sync=True, echo_update=False)  # an echo of every move would travel in front of the answer to it
     drag = traitlets.Enum(
         ["pan", "lasso", "brush"],
         default_value="pan",

@@ -6,6 +6,7 @@ closure over a widget. Waiting requests are kept per (owner, topic); a newer one
 """
 
 import atexit
+import itertools
 import logging
 import threading
 import time
@@ -26,8 +27,9 @@ SHOW_WITHIN = 0.5
 """Seconds within which a drag shows a result: a job that may still be shorter than this is left to finish."""
 
 
-AT_ONCE = 0.005
-"""Seconds that a job may have lasted last time to be run by the thread that asks: to hand it over takes longer."""
+AT_ONCE = 0.03
+"""Seconds that a job may have lasted last time to be run by the thread that asks: that thread's next message would wait
+no longer than two frames. A job of 2 ms takes several times that after a pause, and handing it over as much again."""
 
 QUIET = 0.3
 """Seconds before a quick job's progress is shown: a slider's answer is there sooner than a bar could be read."""
@@ -44,7 +46,7 @@ class Request:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     deliver: Callable[["Outcome"], None]
-    report: Callable[["Request", float, str], None] | None
+    report: Callable[["Request", float, str], None] | None = None
     publish: Callable[["Request", Any], None] | None = None
 
 
@@ -124,7 +126,7 @@ class Runner:
         self._changed = threading.Condition()
         self._lanes = {name: _Lane(name) for name in ("quick", "long")}
         self._owners: set[Hashable] = set()
-        self._number = 0
+        self._numbers = itertools.count(1)
 
     def submit(
         self,
@@ -150,7 +152,8 @@ class Runner:
         """
         _require_module_level(function)
         with self._changed:
-            request = self._request(owner, topic, function, args, kwargs, deliver, report, publish)
+            number = next(self._numbers)
+            request = Request(number, owner, topic, function, args, dict(kwargs or {}), deliver, report, publish)
             state = self._lanes[lane]
             self._owners.add(owner)
             state.pending[owner, topic] = request
@@ -164,7 +167,7 @@ class Runner:
                 state.thread = threading.Thread(target=self._work, args=(state,), name=f"dlwidgets-{lane}", daemon=True)
                 state.thread.start()
             self._changed.notify_all()
-            return request.number
+            return number
 
     def run_at_once(
         self,
@@ -184,7 +187,7 @@ class Runner:
                 return None
             if self.num_jobs(owner) > 0:
                 return None
-            request = self._request(owner, topic, function, args, kwargs, deliver, None)
+            request = Request(next(self._numbers), owner, topic, function, args, dict(kwargs or {}), deliver)
         running = Running(request, SHOW_WITHIN, self._clock)
         outcome = self._run(state, running)
         with self._changed:
@@ -192,13 +195,6 @@ class Runner:
                 state.lasted[owner, topic] = running.elapsed()
         deliver(outcome)
         return request.number
-
-    def _request(
-        self, owner: Hashable, topic: str, function: Any, args: Any, kwargs: Any, deliver: Any, report: Any, *rest: Any
-    ) -> Request:
-        """A request with the next number."""
-        self._number += 1
-        return Request(self._number, owner, topic, function, args, dict(kwargs or {}), deliver, report, *rest)
 
     def stop(self, owner: Hashable) -> None:
         """Forget what waits for ``owner`` and tell its running jobs to stop; what they still return is delivered."""
