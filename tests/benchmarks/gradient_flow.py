@@ -1,7 +1,8 @@
 """Step time with a meter that samples every step, over step time without: medians of interleaved rounds, one thread.
 
-Run ``python tests/benchmarks/gradient_flow.py``. With the environment variable PEERS_WANDB_PYTHON set to a Python that
-has torch and wandb, the same networks are measured under ``wandb.watch(log="all", log_freq=1)`` offline as well.
+Run ``python tests/benchmarks/gradient_flow.py``. A careless meter written by hand is measured beside. With the environment
+variable PEERS_WANDB_PYTHON set to a Python that has torch and wandb, the same networks are measured under
+``wandb.watch(log="all", log_freq=1)`` offline as well.
 """
 
 import contextlib
@@ -113,6 +114,42 @@ def wandb_meter(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[
         run.unwatch(model)
 
 
+@contextlib.contextmanager
+def careless_meter(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """What one writes by hand: a hook per module and a loop over the parameters, a number at a time.
+
+    The statistics of ours without its care: float32 norms, in-place activations not copied, no dead units, no calls of
+    shared modules apart, no record. It tells how dear a call of torch is on the machine at hand.
+    """
+    before = [p.detach().clone() for p in model.parameters()]
+    numbers: list[float] = []
+
+    def called(module: nn.Module, args: Any, output: Tensor) -> None:
+        del args
+        x = output.detach()
+        numbers.extend((x.mean().item(), x.std().item(), (x == 0).float().mean().item()))
+        if isinstance(module, nn.Sigmoid):
+            numbers.append((x * (1 - x) < 0.0025).float().mean().item())
+        if output.requires_grad:
+            output.register_hook(lambda gradient: numbers.append(gradient.norm().item()))
+
+    def stepped(*_: Any) -> None:
+        for parameter, old in zip(model.parameters(), before, strict=True):
+            now = parameter.detach()
+            if parameter.grad is not None:
+                numbers.append(parameter.grad.norm().item())
+            numbers.extend((old.norm().item(), (now - old).norm().item()))
+            old.copy_(now)
+        numbers.clear()
+
+    handles = [module.register_forward_hook(called) for module in model.modules() if not list(module.children())]
+    handle = optimizer.register_step_post_hook(stepped)
+    yield
+    handle.remove()
+    for other in handles:
+        other.remove()
+
+
 def ratios(build: Callable[[], Any], repeats: int, meter: Callable[..., Any], rounds: int = 25) -> list[float]:
     """Step time with over step time without, once a round."""
     torch.manual_seed(0)
@@ -152,6 +189,7 @@ if __name__ == "__main__":
         main("wandb", wandb_meter)
     else:
         main("dlwidgets", dlwidgets_meter)
+        main("careless", careless_meter)
         peer = os.environ.get("PEERS_WANDB_PYTHON")
         if peer:
             subprocess.run([peer, __file__, "--wandb"], check=True)
