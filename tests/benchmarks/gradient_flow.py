@@ -1,7 +1,7 @@
 """Step time with a meter that samples every step, over step time without: medians of interleaved rounds, one thread.
 
-Run ``python tests/benchmarks/gradient_flow.py``. A careless meter written by hand is measured beside. With the environment
-variable PEERS_WANDB_PYTHON set to a Python that has torch and wandb, the same networks are measured under
+Run ``python tests/benchmarks/gradient_flow.py``. A careless meter written by hand is measured beside. With the
+environment variable PEERS_WANDB_PYTHON set to a Python that has torch and wandb, the same networks are measured under
 ``wandb.watch(log="all", log_freq=1)`` offline as well.
 """
 
