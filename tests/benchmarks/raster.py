@@ -1,7 +1,7 @@
 """What a slider step costs from the key press to the painted frame: a Raster of several sizes beside a trivial label.
 
-Every slider lives in one page and the steps are interleaved, so the ratios compare like with like. The goals: 64 x 64
-at the cost of the trivial step, 512 x 512 under 1.6 times that.
+Every slider lives in one page and the steps are interleaved, so the ratios compare like with like; each begins once the
+page has come to rest. The goals: 64 x 64 at the cost of the trivial step, 512 x 512 under 1.6 times that.
 """
 
 import random
@@ -21,6 +21,7 @@ from dlwidgets.marks.raster import Raster, raster_figure
 
 def trivial():
     slider, label = ipywidgets.IntSlider(0, 0, 1000), ipywidgets.Label("0")
+    label.add_class("trivial-answer")
     slider.observe(lambda change: setattr(label, "value", str(change["new"])), "value")
     return ipywidgets.VBox([slider, label])
 
@@ -32,19 +33,40 @@ def picture(size):
 
 ipywidgets.VBox([trivial(), *map(picture, SIZES)])
 """
+# A step is over when its own answer is in a painted frame: the text of the trivial label, or a drawing on the visible
+# canvas of its own picture (not the one of what is hovered, nor another picture's).
 WATCH = """() => {
-    window.painted = {};
-    const note = name => requestAnimationFrame(() => setTimeout(() => window.painted[name] ??= performance.now()));
-    const put = CanvasRenderingContext2D.prototype.putImageData;
-    CanvasRenderingContext2D.prototype.putImageData = function (...args) {
-        note(this.canvas.width);
-        return put.apply(this, args);
+    const note = name => {
+        window.touched = performance.now();
+        requestAnimationFrame(() => {
+            const {port1, port2} = new MessageChannel();
+            port1.onmessage = () => { if (name === window.awaited) window.painted ??= performance.now(); };
+            port2.postMessage(null);
+        });
     };
-    for (const label of document.querySelectorAll('.jp-OutputArea .widget-label')) {
-        new MutationObserver(() => note(0)).observe(label, {childList: true, characterData: true, subtree: true});
-    }
-    document.addEventListener('keydown', () => { window.pressed = performance.now(); window.painted = {}; }, true);
+    const pictures = [...document.querySelectorAll('canvas.dlw-raster-picture')];
+    const draw = CanvasRenderingContext2D.prototype.drawImage;
+    CanvasRenderingContext2D.prototype.drawImage = function (...args) {
+        const index = pictures.indexOf(this.canvas);
+        index < 0 || note(index + 1);
+        return draw.apply(this, args);
+    };
+    const label = document.querySelector('.jp-OutputArea .trivial-answer');
+    new MutationObserver(() => note(0)).observe(label, {childList: true, characterData: true, subtree: true});
+    document.addEventListener('keydown', () => { window.pressed = performance.now(); }, true);
 }"""
+
+# Nothing is left of the step before: for some time the page has not changed and no picture was drawn.
+SETTLED = """() => new Promise((done) => {
+    window.touched = performance.now();
+    const observer = new MutationObserver(() => { window.touched = performance.now(); });
+    observer.observe(document.body, {subtree: true, childList: true, characterData: true, attributes: true});
+    const look = () => {
+        const quiet = performance.now() - window.touched > 120;
+        quiet ? (observer.disconnect(), done()) : requestAnimationFrame(look);
+    };
+    look();
+})"""
 
 
 def main() -> None:
@@ -63,10 +85,12 @@ def main() -> None:
         for step in range(NUM_STEPS + 5):
             for index, size in order.sample(list(enumerate(times)), len(times)):
                 handles.nth(index).focus()
+                page.evaluate(SETTLED)
+                page.evaluate("(index) => { window.awaited = index; window.painted = undefined }", index)
                 page.keyboard.press("ArrowRight")
-                page.wait_for_function(f"window.painted[{size}] !== undefined")
+                page.wait_for_function("window.painted !== undefined")
                 if step >= 5:
-                    times[size].append(page.evaluate(f"window.painted[{size}] - window.pressed"))
+                    times[size].append(page.evaluate("window.painted - window.pressed"))
         notebook.close()
         browser.close()
         lab.stop()
