@@ -1,5 +1,6 @@
 """GradientFlowMeter: watch, while your own loop trains, where in the network the gradient dies or explodes."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 NOBODY = -1
 """What the choice of positions holds for none, because None would be no choice at all."""
 
+REPLACED = "Another meter was attached to this model and has replaced this one; what it had seen stays."
+NOT_LOGGED = (
+    "the loss was not noted, because the meter watches nothing now: log it inside `with meter:`, or after "
+    "meter.attach() and before meter.detach()"
+)
+
 
 class GradientFlowMeter(Assigning, Exhibit):
     """The gradients of a network, live, while an ordinary loop trains it; nothing in the loop or the model changes.
@@ -34,6 +41,9 @@ class GradientFlowMeter(Assigning, Exhibit):
 
     Rows are calls of modules. What ``forward`` calls as a function, such as ``torch.relu(x)``, is no module and has no
     row; an ``nn.ReLU()`` in its place has one.
+
+    A page that is reloaded while a cell runs says "Loading widget..." until that cell has ended, since JupyterLab asks
+    for the state of widgets between cells; then it shows all that was seen. The training goes on meanwhile.
 
     Args:
         model: the ``torch.nn.Module`` that is trained.
@@ -98,12 +108,14 @@ class GradientFlowMeter(Assigning, Exhibit):
             raise RuntimeError("this meter was closed; make a new GradientFlowMeter")
         self._end_polling()
         self._meter.attach()
+        self._error = ""
         self._seen = -1
         self._polling = Polling(self._poll, self._budget)
         self._draw()
 
     def detach(self) -> None:
         """Stop watching and draw what was seen last; afterwards no hook is left anywhere. Twice does nothing."""
+        self._notice_replacement()
         self._end_polling()
         self._meter.detach()
         self._update()
@@ -116,11 +128,16 @@ class GradientFlowMeter(Assigning, Exhibit):
     def log(self, *, loss: Any) -> None:  # traitlets keeps its logger under this name
         """Note the loss of the current step, a number or a tensor with one element; nan becomes a verdict.
 
+        There is a warning, and nothing is noted, while the meter is not attached: then there is no current step.
+
         Raises:
             TypeError: something else.
             ValueError: a tensor with more or less than one element.
         """
-        self._meter.log(loss=loss)
+        if self.attached:
+            self._meter.log(loss=loss)
+        elif not self._error:  # which says already why it has let go
+            warnings.warn(NOT_LOGGED, UserWarning, stacklevel=2)
 
     def close(self) -> None:
         """Stop watching and free every model it is made of."""
@@ -143,8 +160,16 @@ class GradientFlowMeter(Assigning, Exhibit):
         if self._closed or polling is None or polling.stopped:
             return False
         attached = self._meter.attached
+        self._notice_replacement()
         self._update()
         return attached
+
+    def _notice_replacement(self) -> None:
+        """Say so if another meter has taken over: then this one watches no more, and nobody has told it to stop."""
+        with self._lock:
+            polling = self._polling
+            if polling is not None and not (self._meter.attached or self._meter.failure or polling.stopped):
+                self._error = REPLACED
 
     def _update(self) -> None:
         with self._lock:
@@ -220,6 +245,13 @@ class GradientFlowMeter(Assigning, Exhibit):
         if proposal["value"] not in QUANTITIES:
             raise traitlets.TraitError(f"quantity must be one of {', '.join(QUANTITIES)}, got {proposal['value']!r}")
         return proposal["value"]
+
+    @traitlets.validate("step")
+    def _check_step(self, proposal: Any) -> int | None:
+        value = proposal["value"]
+        if value is not None and value < 0:
+            raise traitlets.TraitError(f"step must be None or a step, counted from 0, got {value}")
+        return value
 
     @traitlets.validate("position")
     def _check_position(self, proposal: Any) -> int | None:

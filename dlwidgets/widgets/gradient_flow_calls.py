@@ -8,7 +8,7 @@ import numpy as np
 
 from dlwidgets.widgets.arrays import to_plot
 from dlwidgets.widgets.base import visible
-from dlwidgets.widgets.gradient_flow_charts import BLUE, VERMILLION, Chart
+from dlwidgets.widgets.gradient_flow_charts import BLUE, VERMILLION, Chart, show_keys
 from dlwidgets.widgets.keys import keyed
 
 if TYPE_CHECKING:
@@ -60,4 +60,6 @@ class CallShares:
         self.chart.number(index_ticks(len(shared.positions)))
         self.bars.base = curve.low
         self.bars.x, self.bars.y = to_plot(curve.x), to_plot(curve.y)
-        self.bars.selected = [self.positions.index(position)] if position in self.positions else None
+        picked = position in self.positions
+        self.bars.selected = [self.positions.index(position)] if picked else None
+        show_keys(self.box, True, picked)

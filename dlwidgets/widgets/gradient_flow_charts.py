@@ -125,10 +125,15 @@ def put(mark: Any, curve: "Curve") -> None:
     mark.x, mark.y = to_plot(curve.x), to_plot(curve.y)
 
 
-def put_hints(mark: Any, *curves: tuple["Curve", Callable[[int], str]]) -> None:
-    """Give `Chart.hints` the points of several curves, each with the words in front of a point's number, by its x."""
+def put_hints(mark: Any, say: Callable[[int], str], *curves: tuple["Curve", str]) -> None:
+    """Give `Chart.hints` the points of several named curves. Each says ``say(x)`` and what all curves hold there, since
+    points may cover one another."""
+    held: dict[int, list[str]] = {}
+    for curve, name in curves:
+        for x, y in zip(curve.x, curve.y, strict=True):
+            held.setdefault(int(x), []).append(f"{name} {y:.4g}")
     mark.names = np.array(
-        [f"{say(int(x))} {y:.4g}" for curve, say in curves for x, y in zip(curve.x, curve.y, strict=True)], dtype=str
+        [f"{say(int(x))}: {', '.join(held[int(x)])}" for curve, _ in curves for x in curve.x], dtype=str
     )
     mark.x = to_plot(np.concatenate([curve.x for curve, _ in curves]))
     mark.y = to_plot(np.concatenate([curve.y for curve, _ in curves]))

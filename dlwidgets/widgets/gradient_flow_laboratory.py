@@ -196,7 +196,7 @@ class NetworkPanel(Assigning, Exhibit):
         self._chart.number(index_ticks(len(profile.layer)))
         median = log_curve(profile.median)
         put(self._median, median)
-        put_hints(self._hints, (median, lambda layer: f"layer {layer}: gradient norm"))
+        put_hints(self._hints, lambda layer: f"layer {layer}", (median, "gradient norm"))
         self._missing.x = to_plot(median.missing)
         self._missing.y = to_plot([limits[0]] * len(median.missing))
         low, high = profile_band(profile)
@@ -220,7 +220,7 @@ class NetworkPanel(Assigning, Exhibit):
         curve = training_curve(training)
         put(self._loss, curve)
         show_keys(self._curve_keyed, len(curve.x) > 0, True)
-        put_hints(self._loss_hints, (curve, lambda step: f"step {step}: loss/var(y)"))
+        put_hints(self._loss_hints, lambda step: f"step {step}", (curve, "loss/var(y)"))
         put(self._best, best_constant_curve(STEPS))
 
     def _describe(self) -> str:

@@ -34,6 +34,7 @@ MAX_DOTS = 400
 """Above so many positions a profile is only a line: as many SVG circles would be slow."""
 
 SELECTED = {"fill": VERMILLION, "stroke": VERMILLION, "stroke-width": "3"}
+OUTLINED = {"stroke": "currentColor", "stroke-width": "2"}
 
 
 class FlowPictures:
@@ -61,7 +62,7 @@ class FlowPictures:
         self.heat_figure = bqplot.Figure(
             marks=[self.heat],
             axes=[self._column_axis, self._row_axis],
-            fig_margin={"top": 34, "bottom": 44, "left": 56, "right": 14},
+            fig_margin={"top": 38, "bottom": 44, "left": 56, "right": 24},
             padding_x=0,
             padding_y=0,
             title_style={"font-size": "14px"},
@@ -90,7 +91,7 @@ class FlowPictures:
         self._ratios = Chart("update / weight", "parameter", log=True)
         self._healthy = self._ratios.band(GREEN)
         self.ratio_dots = self._ratios.dots(BLUE, selected_style=SELECTED)
-        self._ratio_missing = self._ratios.dots(VERMILLION, marker="triangle-down", size=50)
+        self._ratio_missing = self._ratios.dots(VERMILLION, marker="triangle-down", size=50, selected_style=OUTLINED)
         missing = ("falling", VERMILLION, "0 or not finite")
         self._profile_keyed = keyed(self._profile.figure, missing)
         self._ratios_keyed = keyed(self._ratios.figure, ("band", GREEN, "healthy, about 1e-3"), missing)
@@ -190,17 +191,13 @@ class FlowPictures:
         show_keys(self._profile_keyed, len(gradient.missing) > 0)
         show_keys(self._fractions_keyed, *(len(curve.x) > 0 for curve in (zeros, saturated, dead)))
         if len(names) <= MAX_DOTS:
-            put_hints(
-                self._activation_hints,
-                (mean, lambda i: f"{i}: {names[i]}, mean"),
-                (std, lambda i: f"{i}: {names[i]}, standard deviation"),
-            )
-            put_hints(
-                self._fraction_hints,
-                (zeros, lambda i: f"{i}: {names[i]}, share of zeros"),
-                (saturated, lambda i: f"{i}: {names[i]}, share saturated"),
-                (dead, lambda i: f"{i}: {names[i]}, share of dead units"),
-            )
+
+            def say(i: int) -> str:
+                return f"{i}: {names[i]}"
+
+            put_hints(self._activation_hints, say, (mean, "mean"), (std, "standard deviation"))
+            shares = ((zeros, "zeros"), (saturated, "saturated"), (dead, "dead units"))
+            put_hints(self._fraction_hints, say, *shares)
         self._show_ratios(flow, row)
 
     def _show_ratios(self, flow: "GradientFlow", row: int) -> None:
@@ -236,7 +233,7 @@ class FlowPictures:
         self._history.limit(curve.low, curve.high, curve.ticks)
         self._history.figure.title = f"gradient norm of {position_names(flow)[shown]}"
         put(self._history_line, curve)
-        put_hints(self._history_hints, (curve, lambda step: f"step {step:,}: gradient norm"))
+        put_hints(self._history_hints, lambda step: f"step {step:,}", (curve, "gradient norm"))
         self._history.number(round_ticks(0, int(flow.steps[-1]), 5))
         if not len(flow.loss):
             self._loss.figure.title = "loss: none logged"
@@ -246,7 +243,7 @@ class FlowPictures:
         self._loss.limit(loss.low, loss.high, round_ticks(loss.low, loss.high, 5))
         self._loss.number(round_ticks(0, int(flow.loss_steps[-1]), 5))
         put(self._loss_line, loss)
-        put_hints(self._loss_hints, (loss, lambda step: f"step {step:,}: loss"))
+        put_hints(self._loss_hints, lambda step: f"step {step:,}", (loss, "loss"))
 
     def select(self, position: int | None, row: int, rows: list[int], parameters: list[int]) -> None:
         """Mark the selected position and step, and the rows of a finding."""
@@ -256,7 +253,8 @@ class FlowPictures:
         width = len(self._columns)
         self.heat.boxes = np.array([[r, 0, r + 1, width] for r in rows], dtype=np.int32) if rows else None
         self.profile_dots.selected = _indices(self.profile_dots.x, [] if position is None else [position])
-        self.ratio_dots.selected = _indices(self.ratio_dots.x, parameters)
+        for mark in (self.ratio_dots, self._ratio_missing):
+            mark.selected = _indices(mark.x, parameters)
 
 
 def _indices(x: np.ndarray, wanted: list[int]) -> np.ndarray | None:

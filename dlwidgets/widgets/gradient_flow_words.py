@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 HINT = "Point at a cell for its number; click it to see that position and that step. Rows run from input to output."
 FUNCTIONAL = "Positions are modules: what forward calls as a function, such as torch.relu(x), has no row of its own."
+NO_PARAMETERS = "This model has no parameters, so there is nothing in it to train."
 WAITING = "Nothing seen yet: train inside `with meter:`, or call meter.attach()."
 
 
@@ -46,7 +47,8 @@ def describe_overhead(overhead: "Overhead") -> str:
 def describe_state(meter: "Meter", flow: "GradientFlow | None", drawing: float, late: bool) -> str:
     """Whether the meter watches, what it has seen, and what it costs; ``late``: clicks are answered between cells."""
     if flow is None or not len(flow.steps):
-        return "Watching: no step has ended yet." if meter.attached else WAITING
+        state = "Watching: no step has ended yet." if meter.attached else WAITING
+        return state if next(meter.model.parameters(), None) is not None else f"{state} {NO_PARAMETERS}"
     state = "Watching" if meter.attached else "Done"
     seen = f"{meter.num_steps:,} steps so far, {len(flow.steps):,} of them sampled, the last one step "
     seen += f"{int(flow.steps[-1]):,}"

@@ -188,6 +188,16 @@ def test_a_verdict_is_a_sentence_that_leads_to_its_rows() -> None:
     assert "mod-active" in shown[1]._dom_classes
     shown[1].click()
     assert meter._pictures.heat.boxes is None
+    lost = meter.result.verdicts[2]
+    assert (lost.kind, lost.positions, lost.parameters) == ("update lost to rounding", (), ("0.weight", "0.bias"))
+    shown[2].click()
+    assert (meter.position, meter._pictures.heat.boxes[:, 0].tolist()) == (0, [0])  # the module that owns them
+    assert lost.sentence in meter._about.value
+    pictures = meter._pictures
+    dots = [
+        mark.x[mark.selected] for mark in (pictures.ratio_dots, pictures._ratio_missing) if mark.selected is not None
+    ]
+    assert sorted(np.concatenate(dots)) == [0, 1]
     assert meter.error == ""
     meter.close()
 
@@ -207,9 +217,12 @@ def test_a_shared_gradient_is_split_by_call_and_a_bar_leads_to_its_position(reco
     assert calls.bars.y[0] < 1e-35 < 0.9 < calls.bars.y[-1]
     assert calls.bars.base <= calls.bars.y[0]
     assert calls.bars.selected is None
+    share_key, picked_key = calls.box.children[1].children
+    assert (hidden(share_key), hidden(picked_key)) == (False, True)
     recorder.send_custom(calls.bars, {"event": "element_click", "data": {"index": 23}})
     assert meter.position == shared.positions[23]
     assert calls.bars.selected.tolist() == [23]
+    assert (hidden(share_key), hidden(picked_key)) == (False, False)
     norm, share = float(shared.gradient_norm[-1, 23]), float(shared.share[-1, 23])
     said = f"this one contributes a gradient of norm {norm:.4g}, {share:.4g} of the whole."
     assert f"2.weight is used at 24 positions: {said}" in meter._about.value
@@ -238,11 +251,14 @@ def test_lines_say_their_numbers_under_the_mouse(trained: GradientFlowMeter) -> 
     flow, pictures = trained.result, trained._pictures
     hints = pictures._activation_hints
     assert len(hints.x) == 2 * len(flow.positions)
-    assert hints.names[3] == f"3: 3 (Tanh), mean {float(flow.activation_mean[-1, 3]):.4g}"
+    mean, std = (float(table[-1, 3]) for table in (flow.activation_mean, flow.activation_std))
+    said = f"3: 3 (Tanh): mean {mean:.4g}, standard deviation {std:.4g}"
+    assert hints.names[3] == hints.names[3 + len(flow.positions)] == said
     assert pictures._loss_hints.names[2] == f"step 2: loss {float(flow.loss[2]):.4g}"
     assert pictures._history_hints.names[1] == f"step 1: gradient norm {float(flow.gradient_norm[1, 0]):.4g}"
-    zeros = f"1: 1 (ReLU), share of zeros {float(flow.zero_fraction[-1, 1]):.4g}"
-    assert zeros in pictures._fraction_hints.names.tolist()
+    shares = (float(table[-1, 1]) for table in (flow.zero_fraction, flow.saturated_fraction, flow.dead_fraction))
+    said = "1: 1 (ReLU): zeros {:.4g}, saturated {:.4g}, dead units {:.4g}".format(*shares)
+    assert pictures._fraction_hints.names.tolist().count(said) == 3  # whichever of the points lies on top
 
 
 def hidden(widget: Any) -> bool:
@@ -468,6 +484,10 @@ def test_bad_selections_are_refused(trained: GradientFlowMeter) -> None:
         trained.quantity = "colour"
     with pytest.raises(traitlets.TraitError, match="position must be None or an index below 5, got 5"):
         trained.position = 5
+    with pytest.raises(traitlets.TraitError, match="step must be None or a step, counted from 0, got -5"):
+        trained.step = -5
+    assert trained.step is None
+    trained.attach()
     with pytest.raises(TypeError, match="loss must be a number"):
         trained.log(loss="low")
     with pytest.raises(TypeError, match="unknown argument 'colour'"):
@@ -485,6 +505,60 @@ def test_attaching_again_replaces_with_a_notice(trained: GradientFlowMeter) -> N
     trained.close()
     with pytest.raises(RuntimeError, match="closed"):
         trained.attach()
+
+
+def test_a_loss_that_no_step_can_have_is_not_taken_silently() -> None:
+    model = small_network()
+    meter = GradientFlowMeter(model)
+    with pytest.warns(
+        UserWarning, match=r"not noted, because the meter watches nothing now: log it inside `with meter"
+    ):
+        meter.log(loss=1.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with meter:
+            train(model, optimizer, 2, lambda loss: meter.log(loss=loss))
+    assert len(meter.result.loss) == 2
+    meter.close()
+
+
+@pytest.mark.parametrize("polled", [True, False])
+def test_a_meter_that_was_replaced_says_so(polled: bool) -> None:
+    model = small_network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    meter, other = GradientFlowMeter(model, optimizer), GradientFlowMeter(model, optimizer)
+    meter.attach()
+    train(model, optimizer, 2)
+    with pytest.warns(UserWarning, match="the new meter replaces"):
+        other.attach()
+    if polled:
+        wait_until(lambda: meter.error != "")
+    meter.detach()
+    assert meter.error == "Another meter was attached to this model and has replaced this one; what it had seen stays."
+    assert len(meter.result.steps) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(model, optimizer, 1, lambda loss: meter.log(loss=loss))  # said once is enough
+    other.detach()
+    assert other.error == ""
+    with meter:
+        assert meter.error == ""
+    assert meter.error == ""
+    meter.close()
+    other.close()
+
+
+def test_a_model_without_parameters_says_that_there_is_nothing_to_train() -> None:
+    meter = GradientFlowMeter(nn.Sequential(nn.ReLU()))
+    said = "This model has no parameters, so there is nothing in it to train."
+    assert said in meter._state.value
+    with meter:
+        assert meter._state.value.endswith(said)
+    meter.close()
+    meter = GradientFlowMeter(small_network())
+    assert said not in meter._state.value
+    meter.close()
 
 
 # What pictures are made of

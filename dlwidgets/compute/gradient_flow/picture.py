@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .laboratory import Profile, ResidualFilters, Training
-from .result import GradientFlow, SharedParameter
+from .result import GradientFlow, Position, SharedParameter
 from .verdicts import Verdict
 
 MAX_COLUMNS = 240
@@ -201,18 +201,27 @@ def first_units(units: Bool[Tensor, "unit"], most: int = 12) -> tuple[list[int],
 
 
 def verdicts_on(flow: GradientFlow, position: int) -> tuple[Verdict, ...]:
-    """The verdicts that concern a position."""
-    return tuple(verdict for verdict in flow.verdicts if flow.positions[position] in verdict.positions)
+    """The verdicts that concern a position or its module's own parameters."""
+    return tuple(verdict for verdict in flow.verdicts if position in rows_of(flow, verdict)[0])
 
 
 def rows_of(flow: GradientFlow, verdict: Verdict) -> tuple[list[int], list[int]]:
-    """The indices of the positions and of the parameters that a verdict concerns, in its order."""
+    """The indices of the positions and of the parameters that a verdict concerns, in its order.
+
+    A verdict on parameters alone has the positions of the modules that own them.
+    """
     positions = {position: index for index, position in enumerate(flow.positions)}
     parameters = {name: index for index, name in enumerate(flow.parameters)}
+    concerned = verdict.positions or _owners(flow, verdict)
     return (
-        [positions[position] for position in verdict.positions if position in positions],
+        [positions[position] for position in concerned if position in positions],
         [parameters[name] for name in verdict.parameters if name in parameters],
     )
+
+
+def _owners(flow: GradientFlow, verdict: Verdict) -> list[Position]:
+    modules = {name.rpartition(".")[0] for name in verdict.parameters}
+    return [position for position in flow.positions if position.module in modules]
 
 
 def profile_limits(*profiles: Profile) -> tuple[float, float, tuple[float, ...]]:
