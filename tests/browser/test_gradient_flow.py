@@ -1,5 +1,7 @@
 """GradientFlowMeter in a real JupyterLab: live while a cell trains, pointed at, clicked."""
 
+import math
+
 import pytest
 
 MAKE = """
@@ -79,12 +81,20 @@ def test_pointing_says_the_number_and_a_click_goes_back_to_that_step(trained):
     line.get_by_text("2 (Linear), call 1, step 3: gradient norm").wait_for()
     said = float(line.inner_text().rsplit(" ", 1)[1])
     assert said == pytest.approx(trained.python("float(meter.result.gradient_norm[2, 4])"), rel=1e-3)
+    bar = page.locator(".dlw-flow .bqplot").filter(has=page.get_by_label("Colours of the heat map", exact=True))
+    ticks = bar.locator(".tick text").all_text_contents()
+    assert ticks == trained.python("list(meter._pictures.color_bar._axis.tick_labels.values())")
+    assert [f"1e{round(math.log10(float(tick))):+03d}" for tick in ticks] == ticks  # powers of ten, not places
     page.mouse.click(x, y)
     trained.wait_for_python("(meter.position, meter.step) == (4, 3)")
     page.locator(".dlw-flow").get_by_text("2 (Linear), call 1 in step 3: gradient norm").wait_for()
     page.locator(".dlw-flow-verdict").get_by_text("one module at 8 positions").click()
     trained.wait_for_python("meter._pictures.heat.boxes is not None and len(meter._pictures.heat.boxes) == 8")
     page.locator(".dlw-flow-verdict.mod-active").wait_for()
+    chart = page.locator(".dlw-flow .bqplot").filter(has=page.get_by_label("activations", exact=True))
+    chart.scroll_into_view_if_needed()
+    chart.locator(".object_grp").first.hover(force=True)
+    page.locator(".bqplot_tooltip_div, .mark_tooltip").get_by_text("0: 0 (Linear): mean").first.wait_for()
     assert trained.errors == []
 
 
