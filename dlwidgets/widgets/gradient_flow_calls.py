@@ -55,7 +55,7 @@ class CallShares:
         curve = log_curve(shared.share[row])
         calls = curve.x.long().tolist()
         self.positions = tuple(shared.positions[call] for call in calls)
-        self.chart.figure.title = f"{visible(shared.parameter)}'s gradient by call"
+        self.box.children[1].children[0].value = f"share of {visible(shared.parameter)}'s gradient"
         self.chart.limit(curve.low, 1.0, curve.ticks)
         self.chart.number(index_ticks(len(shared.positions)))
         self.bars.base = curve.low

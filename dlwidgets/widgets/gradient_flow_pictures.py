@@ -74,7 +74,7 @@ class FlowPictures:
         self.profile_dots = self._profile.dots(BLUE, selected_style=SELECTED)
         self._profile_missing = self._profile.dots(VERMILLION, marker="triangle-down", size=50)
         self.calls = CallShares()
-        self._history = Chart("one position through time", "step", log=True)
+        self._history = Chart("gradient norm by step", "step", log=True)
         self._history_line, self._history_hints = self._history.line(BLUE), self._history.hints()
         self._loss = Chart("loss", "step", tick_format="~g")
         self._loss_line, self._loss_hints = self._loss.line(GREEN), self._loss.hints()
@@ -92,6 +92,7 @@ class FlowPictures:
         self._healthy = self._ratios.band(GREEN)
         self.ratio_dots = self._ratios.dots(BLUE, selected_style=SELECTED)
         self._ratio_missing = self._ratios.dots(VERMILLION, marker="triangle-down", size=50, selected_style=OUTLINED)
+        self._history_keyed = keyed(self._history.figure, ("line", BLUE, "no position yet"))
         missing = ("falling", VERMILLION, "0 or not finite")
         self._profile_keyed = keyed(self._profile.figure, missing)
         self._ratios_keyed = keyed(self._ratios.figure, ("band", GREEN, "healthy, about 1e-3"), missing)
@@ -107,7 +108,7 @@ class FlowPictures:
         self.top = ipywidgets.VBox([side_by_side(self._profile_keyed, keyed(heat)), self.readout, functional])
         self.below = ipywidgets.VBox(
             [
-                side_by_side(keyed(self._history.figure), self.calls.box),
+                side_by_side(self._history_keyed, self.calls.box),
                 side_by_side(self._ratios_keyed, keyed(self._loss.figure)),
                 self._parameters,
                 side_by_side(
@@ -231,7 +232,7 @@ class FlowPictures:
         shown = 0 if position is None else position
         curve = history_curve(flow, shown)
         self._history.limit(curve.low, curve.high, curve.ticks)
-        self._history.figure.title = f"gradient norm of {position_names(flow)[shown]}"
+        self._history_keyed.children[1].children[0].value = position_names(flow)[shown]  # a title would be cut off
         put(self._history_line, curve)
         put_hints(self._history_hints, lambda step: f"step {step:,}", (curve, "gradient norm"))
         self._history.number(round_ticks(0, int(flow.steps[-1]), 5))

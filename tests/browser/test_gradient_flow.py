@@ -49,7 +49,7 @@ def test_it_is_drawn_and_answers_clicks_while_the_cell_still_trains(notebook):
     about = page.locator(".dlw-flow > .dlw-flow-words").last
     click_heat_map(page, across=0.1, down=0.995)  # the last position in the first step
     about.get_by_text("18 (Linear) in step 0: gradient norm").wait_for()
-    page.locator("text.mainheading").get_by_text("gradient norm of 18 (Linear)").wait_for()
+    page.locator(".dlw-key").get_by_text("18 (Linear)", exact=True).wait_for()
     page.locator("text.mainheading").get_by_text("gradient norms, step 0").wait_for()
     finding.click()
     about.get_by_text("2 (Linear) in step").wait_for()

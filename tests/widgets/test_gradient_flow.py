@@ -219,6 +219,7 @@ def test_a_shared_gradient_is_split_by_call_and_a_bar_leads_to_its_position(reco
     assert calls.bars.selected is None
     share_key, picked_key = calls.box.children[1].children
     assert (hidden(share_key), hidden(picked_key)) == (False, True)
+    assert share_key.value == "share of 2.weight's gradient"
     recorder.send_custom(calls.bars, {"event": "element_click", "data": {"index": 23}})
     assert meter.position == shared.positions[23]
     assert calls.bars.selected.tolist() == [23]
