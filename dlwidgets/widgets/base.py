@@ -406,6 +406,11 @@ def visible(text: str) -> str:
     )
 
 
+def hide(widget: ipywidgets.DOMWidget, hidden: bool) -> None:
+    """Take a widget of an exhibit out of the page, or have it there again."""
+    (widget.add_class if hidden else widget.remove_class)("dlw-hidden")
+
+
 def _short(value: Any) -> str:
     shape = getattr(value, "shape", None)
     if shape is not None and not isinstance(value, type):

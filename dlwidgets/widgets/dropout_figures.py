@@ -152,11 +152,6 @@ def path_of_crosses(x: np.ndarray, y: np.ndarray, width: float, height: float) -
     return (x[:, None] + across).ravel(), (y[:, None] + up).ravel()
 
 
-def hide(widget: Any, hidden: bool) -> None:
-    """Whether a widget takes part in the page."""
-    (widget.add_class if hidden else widget.remove_class)("dlw-hidden")
-
-
 def number(value: float) -> str:
     """Four significant digits, with a true minus sign."""
     return f"{value:.4g}".replace("-", "−")

@@ -8,7 +8,8 @@ import numpy as np
 
 from dlwidgets.marks.raster import Raster
 from dlwidgets.widgets.arrays import to_plot
-from dlwidgets.widgets.dropout_figures import BLUE, GREEN, ORANGE, figure, hide, lines, picture
+from dlwidgets.widgets.base import hide
+from dlwidgets.widgets.dropout_figures import BLUE, GREEN, ORANGE, figure, lines, picture
 
 HEIGHT = 280
 

@@ -10,6 +10,7 @@ import traitlets
 from dlwidgets.marks.palette import sequential_scale
 from dlwidgets.marks.raster import Raster
 from dlwidgets.widgets.arrays import to_plot
+from dlwidgets.widgets.base import hide
 from dlwidgets.widgets.dropout_figures import (
     GREEN,
     ORANGE,
@@ -21,7 +22,6 @@ from dlwidgets.widgets.dropout_figures import (
     button,
     dots,
     figure,
-    hide,
     lines,
     number,
     path_of_crosses,

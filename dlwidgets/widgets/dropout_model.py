@@ -8,7 +8,7 @@ import numpy as np
 import traitlets
 
 from dlwidgets.widgets.arrays import to_plot
-from dlwidgets.widgets.base import visible
+from dlwidgets.widgets.base import hide, visible
 from dlwidgets.widgets.dropout_figures import (
     BLUE,
     SKY,
@@ -18,7 +18,6 @@ from dlwidgets.widgets.dropout_figures import (
     button,
     dots,
     figure,
-    hide,
     lines,
     number,
     side_by_side,

@@ -8,6 +8,7 @@ import numpy as np
 import traitlets
 
 from dlwidgets.widgets.arrays import to_plot
+from dlwidgets.widgets.base import hide
 from dlwidgets.widgets.dropout_figures import (
     ORANGE,
     SKY,
@@ -15,7 +16,6 @@ from dlwidgets.widgets.dropout_figures import (
     button,
     dots,
     figure,
-    hide,
     lines,
     number,
     side_by_side,

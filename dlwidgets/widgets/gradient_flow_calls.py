@@ -8,8 +8,8 @@ import numpy as np
 
 from dlwidgets.widgets.arrays import to_plot
 from dlwidgets.widgets.base import visible
-from dlwidgets.widgets.gradient_flow_charts import BLUE, VERMILLION, Chart, show_keys
-from dlwidgets.widgets.keys import keyed
+from dlwidgets.widgets.gradient_flow_charts import BLUE, VERMILLION, Chart
+from dlwidgets.widgets.keys import keyed, show_keys
 
 if TYPE_CHECKING:
     from dlwidgets.compute.gradient_flow import GradientFlow

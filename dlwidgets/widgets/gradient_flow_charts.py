@@ -139,15 +139,6 @@ def put_hints(mark: Any, say: Callable[[int], str], *curves: tuple["Curve", str]
     mark.y = to_plot(np.concatenate([curve.y for curve, _ in curves]))
 
 
-def show_keys(box: ipywidgets.Box, *present: bool) -> None:
-    """Hide from the key of a `keyed` figure what its picture does not hold now, entry by entry."""
-    for label, there in zip(box.children[1].children, present, strict=True):
-        if there:
-            label.remove_class("dlw-hidden")
-        else:
-            label.add_class("dlw-hidden")
-
-
 def side_by_side(*panels: ipywidgets.Widget) -> ipywidgets.Box:
     """Panels beside each other where there is room."""
     row = ipywidgets.Box(list(panels))

@@ -20,13 +20,12 @@ from dlwidgets.widgets.gradient_flow_charts import (
     Chart,
     put,
     put_hints,
-    show_keys,
     side_by_side,
     words_label,
 )
 from dlwidgets.widgets.gradient_flow_filters import FilterComparison
 from dlwidgets.widgets.gradient_flow_words import describe_profile, describe_training
-from dlwidgets.widgets.keys import keyed
+from dlwidgets.widgets.keys import keyed, show_keys
 
 if TYPE_CHECKING:
     from dlwidgets.compute.gradient_flow import Profile, Training

@@ -19,13 +19,12 @@ from dlwidgets.widgets.gradient_flow_charts import (
     Chart,
     put,
     put_hints,
-    show_keys,
     side_by_side,
     words_label,
 )
 from dlwidgets.widgets.gradient_flow_color_bar import ColorBar
 from dlwidgets.widgets.gradient_flow_words import FUNCTIONAL, HINT, describe_parameters, number, position_names
-from dlwidgets.widgets.keys import keyed
+from dlwidgets.widgets.keys import keyed, show_keys
 
 if TYPE_CHECKING:
     from dlwidgets.compute.gradient_flow import GradientFlow

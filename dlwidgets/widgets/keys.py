@@ -3,6 +3,7 @@
 import ipywidgets
 
 from dlwidgets.marks.palette import OKABE_ITO
+from dlwidgets.widgets.base import hide
 
 GREY = "#808080"
 
@@ -34,3 +35,9 @@ def keyed(shown: ipywidgets.Widget, *keys: tuple[str, str, str]) -> ipywidgets.B
         row.add_class("dlw-keys")
         box.children = [shown, row]
     return box
+
+
+def show_keys(box: ipywidgets.Box, *present: bool) -> None:
+    """Hide from the key of a `keyed` figure what its picture does not hold now, entry by entry."""
+    for label, there in zip(box.children[1].children, present, strict=True):
+        hide(label, not there)
