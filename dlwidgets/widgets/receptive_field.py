@@ -7,7 +7,7 @@ import ipywidgets
 import traitlets
 
 from dlwidgets.widgets.assigning import Assigning
-from dlwidgets.widgets.base import Exhibit
+from dlwidgets.widgets.base import Exhibit, hide
 from dlwidgets.widgets.receptive_field_pictures import FieldPictures, at_cell
 from dlwidgets.widgets.receptive_field_strip import LayerStrip, unique
 from dlwidgets.widgets.receptive_field_words import (
@@ -154,10 +154,12 @@ class ReceptiveFieldViewer(Assigning, Exhibit):
         )
         self._fill_sizes()
         self._connect()
-        self.children = self._arranged()
+        controls, *self._parts = self._arranged()
+        self.children = [*self._parts, controls]
         self._own(self._pictures.heat_figure)
         for widget, name in self._names():
             self._label(widget, name)
+        hide(self._scale_choice, True)
 
     def _arranged(self) -> list[ipywidgets.Widget]:
         controls = ipywidgets.Box([widget for widget, _ in self._names()], layout={"flex_flow": "row wrap"})
@@ -165,7 +167,7 @@ class ReceptiveFieldViewer(Assigning, Exhibit):
         for box in (controls, status):
             box.add_class("dlw-controls")
         self._badge.add_class("dlw-badge")
-        return [status, self._pictures.box, self._pictures.readout, self._areas, self._strip.box, controls]
+        return [controls, status, self._pictures.box, self._pictures.readout, self._areas, self._strip.box]
 
     def _names(self) -> list[tuple[ipywidgets.Widget, str]]:
         return [
@@ -202,7 +204,7 @@ class ReceptiveFieldViewer(Assigning, Exhibit):
     def _fill_sizes(self) -> None:
         own = self._example.sizes
         if own is None:
-            self._size_choice.add_class("dlw-hidden")
+            hide(self._size_choice, True)
             return
         sizes = [own, *[(size, size) for size in SIZES if (size, size) != own]]
         self._size_choice.options = [(times(size), size) for size in sizes]
@@ -315,7 +317,7 @@ class ReceptiveFieldViewer(Assigning, Exhibit):
             pixel=self.pixel,
             strict=strict,
             then=lambda inspected: self._took_inspection(inspected[0], inspected[1], asked),
-            failed=lambda _: self._restore_choices(),
+            failed=lambda _: self._on_refusal(),
         )
 
     def _ask(self, what: str) -> None:
@@ -406,18 +408,25 @@ class ReceptiveFieldViewer(Assigning, Exhibit):
     def _took_effective(self, effective: "EffectiveField") -> None:
         self._effective = effective
 
-    def _restore_choices(self) -> None:
-        """What was asked for cannot be shown: the controls say again what is."""
+    def _on_refusal(self) -> None:
+        """What was asked for cannot be shown: the controls say again what is, and nothing empty is shown."""
+        self._hide_parts(self._look is None)
         if self._example.sizes is not None:
             with self._assigning():
                 self._size_choice.value = self._example.sizes
 
     # Drawing
 
+    def _hide_parts(self, hidden: bool) -> None:
+        """With nothing to show, only the mode and the size are left to be chosen."""
+        for widget in (*self._parts, self._layer_choice, self._channel_choice, self._effective_choice):
+            hide(widget, hidden)
+
     def _render(self) -> None:
         if self._inspection is None or self._look is None or self._field is None:
             return
         with self._assigning():
+            self._hide_parts(False)
             if self._drawn != (self._inspection, self._look):
                 self._render_layer(self._inspection, self._look)
                 self._drawn = (self._inspection, self._look)
@@ -429,6 +438,7 @@ class ReceptiveFieldViewer(Assigning, Exhibit):
             else:
                 self._areas.value = ""
                 self._pictures.hide_effective()
+            hide(self._scale_choice, not self._areas.value)
 
     def _render_layer(self, inspection: "Inspection", look: "Look") -> None:
         if self._drawn[0] is not inspection:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dlwidgets.marks.palette import OKABE_ITO
 from dlwidgets.widgets.base import visible
-from dlwidgets.widgets.keys import keyed
+from dlwidgets.widgets.keys import keyed, show_keys
 
 LOWEST = 0.7
 """Where the bars stand on the log scale: a field of one position is still seen."""
@@ -82,6 +82,7 @@ class LayerStrip:
         self._ruler.tick_values = TICKS[: int(np.searchsorted(TICKS, 1.4 * largest))]
         self._exceeding.x = labels[exceeds]
         self._exceeding.y = size[exceeds]
+        show_keys(self.box, bool(len(names)), bool(np.isfinite(jump).any()), bool(exceeds.any()))
 
     def select(self, index: int | None) -> None:
         """Mark one layer as the selected one."""

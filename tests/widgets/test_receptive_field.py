@@ -127,6 +127,37 @@ def test_the_strip_shows_sizes_jumps_and_what_exceeds_the_input(viewer: Receptiv
     assert bars.scales["y"].__class__.__name__ == "LogScale"
 
 
+def hidden(widget: Any) -> bool:
+    return "dlw-hidden" in widget._dom_classes
+
+
+def test_the_key_names_only_what_is_drawn(viewer: ReceptiveFieldViewer, recorder: Any) -> None:
+    def named(shown: ReceptiveFieldViewer) -> list[str]:
+        return [label.value for label in shown._strip.box.children[1].children if not hidden(label)]
+
+    size, jump = "field size", "jump: input positions from one unit to the next"
+    larger = "field larger than the input, or all of it"
+    assert named(viewer) == [size, jump, larger]
+    small = ReceptiveFieldViewer(nn.Conv2d(3, 2, 3), (1, 3, 12, 12))
+    small.wait(LONG)
+    assert named(small) == [size, jump]
+    small.close()
+    whole = ReceptiveFieldViewer(nn.AdaptiveAvgPool2d(1), (1, 3, 12, 12))
+    whole.wait(LONG)
+    assert named(whole) == [size, larger]
+    whole.close()
+
+
+def test_an_error_stands_alone_until_there_is_something_to_show(recorder: Any) -> None:
+    viewer = ReceptiveFieldViewer(nn.Conv2d(3, 2, 5), (1, 4, 12, 12))
+    viewer.wait(LONG)
+    assert viewer.error
+    choices = (viewer._layer_choice, viewer._channel_choice, viewer._effective_choice, viewer._scale_choice)
+    assert all(map(hidden, (*viewer.children[:-1], *choices)))
+    assert not any(map(hidden, [viewer._mode_choice, viewer._size_choice]))
+    viewer.close()
+
+
 def test_the_badge_tells_exact_from_whole_and_says_why(recorder: Any) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1))
     viewer = ReceptiveFieldViewer(model, (1, 3, 20, 20), layer=0)
@@ -600,9 +631,11 @@ def test_a_first_selection_that_does_not_exist_is_said_and_can_be_mended(recorde
     viewer = ReceptiveFieldViewer(course_network(), (1, 3, 96, 96), layer="conv9")
     viewer.wait(LONG)
     assert "conv9" in viewer.error
+    assert all(map(hidden, viewer.children[:-1]))
     viewer.layer = "conv2"
     viewer.wait(LONG)
     assert viewer.error == ""
+    assert not any(map(hidden, viewer.children))
     assert viewer.field.count == 144
     viewer.close()
 
@@ -729,9 +762,11 @@ def test_the_effective_field_is_asked_for_by_its_button_and_hidden_again(viewer:
     viewer.layer, viewer.unit = "pool2", (5, 5)
     viewer.wait(LONG)
     assert viewer._pictures.heat_figure not in viewer._pictures.box.children
+    assert hidden(viewer._scale_choice)
     viewer._effective_choice.value = True
     viewer.wait(LONG)
     assert viewer._pictures.heat_figure in viewer._pictures.box.children
+    assert not hidden(viewer._scale_choice)
     heat = viewer._pictures.heat.image
     assert heat.shape == (96, 96)
     assert abs(float(heat.sum()) - 1) < 1e-5
@@ -747,6 +782,7 @@ def test_the_effective_field_is_asked_for_by_its_button_and_hidden_again(viewer:
     viewer._effective_choice.value = False
     assert viewer._pictures.heat_figure not in viewer._pictures.box.children
     assert viewer._areas.value == ""
+    assert hidden(viewer._scale_choice)
 
 
 def test_the_effective_field_follows_the_output_axes(recorder: Any) -> None:
