@@ -98,11 +98,11 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         )
         self._compact, self._options = compact, options
         self._snapshot: VAE | Snapshot | None = None
+        self._waits = False
         self.training: VAE | None = None
         super().__init__(None, images, labels, **kwargs)
         with self._assigning():
             self.beta = beta
-        self._show_beta()
         self._train()
 
     def _build(self) -> None:
@@ -185,9 +185,11 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         from dlwidgets.compute.latent_space import train_vae
 
         self._forget("prior")
-        self.training = None
+        self._snapshot = self.training = None
+        self._waits = True
         with self._assigning():
             self.shown_epoch = None
+        self._show_beta()
         self._compute(
             train_vae,
             self._images,
@@ -197,8 +199,18 @@ class TrainedLatentSpace(LatentSpaceExplorer):
             lane="long",
             topic="training",
             then=self._took_training,
+            failed=lambda _: self._wait_no_more(),
             published=self._took_snapshot,
         )
+
+    def _stop(self) -> None:
+        with self._lock:
+            super()._stop()  # delivers nothing of a training that has not begun
+            self._wait_no_more()
+
+    def _wait_no_more(self) -> None:
+        self._waits = False
+        self._show_beta()
 
     def _took_snapshot(self, snapshot: "Snapshot") -> None:
         self._snapshot, self._autoencoder = snapshot, snapshot.autoencoder
@@ -248,7 +260,7 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         return points_then(self._scene, self.training.codes[self.shown_epoch], self.training.train_index)
 
     def _describe_training(self) -> str:
-        words = describe_training(self.beta, self._options["epochs"], self._snapshot, self.shown_epoch)
+        words = describe_training(self.beta, self._options["epochs"], self._snapshot, self.shown_epoch, self._waits)
         if self.shown_epoch is None:
             return words
         return f"{words} Shown again: where the training images were. The pictures are the trained decoder's."

@@ -84,10 +84,12 @@ def describe_problem(scene: "Scene") -> str:
     return ""
 
 
-def describe_training(beta: float, epochs: int, state: "VAE | Snapshot | None", shown: int | None = None) -> str:
+def describe_training(
+    beta: float, epochs: int, state: "VAE | Snapshot | None", shown: int | None = None, waits: bool = False
+) -> str:
     """Where a training is, or was after the epoch ``shown``, in nats on the held-out images."""
     if state is None:
-        return f"β = {number(beta)}: not trained yet."
+        return f"β = {number(beta)}: " + ("waiting to be trained." if waits else "not trained.")
     if hasattr(state, "history"):
         epoch = epochs if shown is None else shown
         if epoch == 0:

@@ -59,6 +59,20 @@ def test_stop_keeps_the_space_as_far_as_it_formed(recorder: Any) -> None:
     made.close()
 
 
+def test_a_training_that_waits_for_another_says_so_until_it_is_stopped(recorder: Any) -> None:
+    images, labels = two_bars()
+    first = TrainedLatentSpace(images, labels, epochs=20_000)
+    second = TrainedLatentSpace(images, labels, beta=4.0, epochs=2)
+    assert second._state.value == "β = 4: waiting to be trained."
+    recorder.send_custom(second, {"type": "stop"})
+    second.wait(LONG)
+    assert second._state.value == "β = 4: not trained."
+    recorder.send_custom(first, {"type": "stop"})
+    first.wait(LONG)
+    first.close()
+    second.close()
+
+
 def test_another_beta_trains_anew(recorder: Any) -> None:
     images, labels = two_bars()
     made = TrainedLatentSpace(images, labels, epochs=3)
