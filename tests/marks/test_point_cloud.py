@@ -229,3 +229,13 @@ def test_every_colour_shows_on_white_and_on_dark_paper(color):
     dark = XYZ[1] @ linear("#111111")
     assert 1.05 / (luminance + 0.05) > 1.5
     assert (luminance + 0.05) / (dark + 0.05) > 1.5
+
+
+def test_a_move_is_not_sent_back(sent: list[tuple[str, Any, list[Any]]]) -> None:
+    cloud = PointCloud([0, 1], [0, 1])
+    sent.clear()
+    cloud.set_state({"pointer": [0.25, 0.75], "hovered": 1})
+    assert (cloud.pointer, cloud.hovered) == ([0.25, 0.75], 1)
+    assert sent == []
+    cloud.pointer = [0.5, 0.5]
+    assert [data["state"] for _, data, _ in sent] == [{"pointer": [0.5, 0.5]}], "what Python sets does travel"
