@@ -34,11 +34,11 @@ class Replay:
             num_epochs,
             description="epoch",
             style={"description_width": "42px"},
-            layout={"width": "230px"},
+            layout={"width": "230px", "min_width": "200px"},
         )
         self._play = ipywidgets.Play(value=num_epochs, min=0, max=num_epochs, interval=150, repeat=True)
         self.link = ipywidgets.jslink((self._play, "value"), (self.slider, "value"))
-        self.box = ipywidgets.HBox([self._play, self.slider], layout={"display": "none"})
+        self.box = ipywidgets.HBox([self._play, self.slider], layout={"display": "none", "flex_flow": "row wrap"})
 
     def show(self, epoch: int | None, ready: bool) -> None:
         """The epoch (None: the last one); nothing before there is anything to replay."""
