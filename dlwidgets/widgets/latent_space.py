@@ -96,8 +96,7 @@ class LatentSpaceExplorer(Assigning, Exhibit):
         self._drawn: dict[str, Any] = {}
         super().__init__(**kwargs)
         self._build()
-        if coder is not None:
-            self._explore()
+        self._explore()
 
     _trains = False
 
@@ -204,6 +203,12 @@ class LatentSpaceExplorer(Assigning, Exhibit):
             return value
         return tuple(as_code(value, self._scene.space.latent_dim, name).tolist())
 
+    @traitlets.validate("dims")
+    def _check_dims(self, proposal: Any) -> Any:
+        from dlwidgets.compute.latent_space.probing import as_dims
+
+        return as_dims(proposal["value"], None if self._scene is None else self._scene.space.latent_dim)
+
     @traitlets.validate("selected")
     def _check_selected(self, proposal: Any) -> Any:
         from dlwidgets.compute.latent_space.probing import as_selection
@@ -247,6 +252,15 @@ class LatentSpaceExplorer(Assigning, Exhibit):
             self._ask_scene()
         else:
             self._ask("place", point)
+
+    def _on_first_z(self) -> None:
+        """The code of the constructor, whose length can be checked only now."""
+        try:
+            self._on_z({"new": self._as_code("z", self.z)})
+        except (TypeError, ValueError) as error:
+            with self._assigning():
+                self.z = None
+            self._show_error(error)
 
     def _on_typed(self, change: Any) -> None:
         if change["new"].strip():
@@ -296,13 +310,16 @@ class LatentSpaceExplorer(Assigning, Exhibit):
     # What is asked of the runner
 
     def _explore(self, brief: bool = False) -> None:
-        from dlwidgets.compute.latent_space import scene
+        from dlwidgets.compute.latent_space import probing
 
+        if self._coder is None:  # nothing is trained yet
+            return
         self._compute(
-            scene.explore,
+            probing.explore_through,
             self._coder,
             self._images,
             self._labels_given,
+            at=self.at,
             view=self.view,
             dims=self.dims,
             picture_shape=self._picture_shape,
@@ -315,19 +332,21 @@ class LatentSpaceExplorer(Assigning, Exhibit):
     def _ask_scene(self) -> None:
         from dlwidgets.compute.latent_space import scene
 
-        if self._scene is not None:
-            view = self.view or view_of(self._scene)
-            self._compute(
-                scene.look_from,
-                self._scene.space,
-                view=view,
-                dims=self.dims,
-                at=self.at,
-                lane="long" if view == "umap" else "quick",
-                topic="scene",
-                then=self._took_scene,
-                failed=lambda _: self._keep_view(),
-            )
+        if self._scene is None:  # the plane asked for before is not there yet, or could not be made
+            self._explore()
+            return
+        view = self.view or view_of(self._scene)
+        self._compute(
+            scene.look_from,
+            self._scene.space,
+            view=view,
+            dims=self.dims,
+            at=self.at,
+            lane="long" if view == "umap" else "quick",
+            topic="scene",
+            then=self._took_scene,
+            failed=lambda _: self._keep_view(),
+        )
 
     def _keep_view(self) -> None:
         """Another plane could not be made: the choice says again what is shown."""
@@ -377,7 +396,7 @@ class LatentSpaceExplorer(Assigning, Exhibit):
         if describe_problem(scene):
             self._show_error(ValueError(describe_problem(scene)))
         if first and self.z is not None:
-            self._on_z({"new": self._as_code("z", self.z)})
+            self._on_first_z()
         elif len(self._plane.cloud.pointer) == 2:
             self._ask("place", tuple(self._plane.cloud.pointer))
         if first:

@@ -13,12 +13,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dlwidgets.compute.context import Context, tick
+from dlwidgets.compute.latent_space.autoencoder import Coder
 from dlwidgets.compute.latent_space.coverage import ClassCoverage, class_coverage
 from dlwidgets.compute.latent_space.decoding import interpolate
 from dlwidgets.compute.latent_space.inputs import generator
 from dlwidgets.compute.latent_space.pictures import Pictures
 from dlwidgets.compute.latent_space.posterior import Posterior
-from dlwidgets.compute.latent_space.scene import CONTOUR_SHARES, Scene, as_code, outlines
+from dlwidgets.compute.latent_space.scene import (
+    CONTOUR_SHARES,
+    Scene,
+    View,
+    as_code,
+    explore,
+    look_from,
+    outlines,
+)
 
 NUM_PRIOR_SAMPLES = 2000
 NUM_PICTURES = 16
@@ -73,6 +82,28 @@ class PriorReport:
 
     samples: Pictures
     coverage: ClassCoverage | None  # None without labels
+
+
+def explore_through(
+    coder: Coder,
+    images: Tensor,
+    labels: Any,
+    *,
+    at: Any,
+    view: View | None = None,
+    dims: tuple[int, int] = (0, 1),
+    picture_shape: tuple[int, ...] | None = None,
+    brief: bool = False,
+    context: Context | None = None,
+) -> Scene:
+    """`explore`, and look from the plane through the code ``at``; None: by itself."""
+    if at is None:
+        return explore(
+            coder, images, labels, view=view, dims=dims, picture_shape=picture_shape, brief=brief, context=context
+        )
+    space = explore(coder, images, labels, picture_shape=picture_shape, brief=True, context=context).space
+    view = view or ("plane" if space.latent_dim <= 2 else "pca")
+    return look_from(space, view=view, dims=dims, at=at, brief=brief, context=context)
 
 
 def decode_at(
@@ -199,6 +230,14 @@ def as_selection(value: Any, num_samples: int) -> tuple[int, ...]:
     if wrong is not None:
         raise ValueError(f"selected: there are {num_samples} images, counted from 0; got {wrong}")
     return indices
+
+
+def as_dims(value: tuple[int, int], num_latent: int | None = None) -> tuple[int, int]:
+    """Two different dimensions, of ``num_latent`` where that is known; with a single one they mean nothing."""
+    top = "" if num_latent is None else f" from 0 to {num_latent - 1}"
+    if num_latent != 1 and (value[0] == value[1] or (num_latent is not None and max(value) >= num_latent)):
+        raise ValueError(f"dims: expected two different dimensions{top}, got {value}")
+    return value
 
 
 def as_path(value: Any) -> tuple[tuple[float, float], tuple[float, float]] | None:

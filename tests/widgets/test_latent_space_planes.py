@@ -1,0 +1,163 @@
+"""LatentSpaceExplorer: which plane is shown, through which code, and how it recovers from an impossible one."""
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dlwidgets.widgets.latent_space import LatentSpaceExplorer
+
+LONG = 120.0
+
+
+def first_four(images: Tensor) -> Tensor:
+    return images.flatten(1)[:, :4]
+
+
+def first_two(images: Tensor) -> Tensor:
+    return images.flatten(1)[:, :2]
+
+
+def first_one(images: Tensor) -> Tensor:
+    return images.flatten(1)[:, :1]
+
+
+def decode(codes: Tensor) -> Tensor:
+    """2 x 2 pictures of the first four numbers of a code, with zeros for those that it lacks."""
+    missing = torch.zeros(len(codes), max(0, 4 - codes.shape[1]), dtype=codes.dtype)
+    return torch.cat([codes, missing], 1)[:, :4].reshape(-1, 2, 2)
+
+
+IMAGES = torch.rand(30, 2, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+def explore(encode: Any, **kwargs: Any) -> LatentSpaceExplorer:
+    made = LatentSpaceExplorer((encode, decode), IMAGES, **kwargs)
+    made.wait(LONG)
+    return made
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_plane_goes_through_the_code_of_the_constructor(recorder: Any, again: bool) -> None:
+    made = explore(first_four, view="plane", at=(0.1, 0.2, 0.3, 0.4))
+    if again:
+        made.refresh()
+        made.wait(LONG)
+    recorder.send(made._plane.cloud, pointer=[0.5, 0.25])
+    made.wait(LONG)
+    assert made.z == pytest.approx((0.5, 0.25, 0.3, 0.4))
+    rows, columns = made._plane.grid.pictures.shape[:2]
+    assert rows == columns == 48, "as fine as without"
+    assert made._plane.picture.reconstructions is not None
+    made.close()
+
+
+def test_refresh_stays_on_the_plane_through_a_code_that_was_set_later(recorder: Any) -> None:
+    made = explore(first_four)
+    made.at = (0.1, 0.2, 0.3, 0.4)
+    made.refresh()
+    made.wait(LONG)
+    assert made._scene is not None
+    assert made._scene.plane.at.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert made._plane.picture.axis_names == ["PC1", "PC2"]
+    made.close()
+
+
+def test_a_code_of_the_wrong_length_is_refused_and_the_next_one_taken(recorder: Any) -> None:
+    made = explore(first_four, view="plane", at=(0.1, 0.2))
+    assert "at: expected 4 finite numbers" in made.error
+    made.at = (0.1, 0.2, 0.3, 0.4)
+    made.wait(LONG)
+    assert made.error == ""
+    recorder.send(made._plane.cloud, pointer=[0.5, 0.25])
+    made.wait(LONG)
+    assert made.z == pytest.approx((0.5, 0.25, 0.3, 0.4))
+    made.close()
+
+
+def test_a_first_probe_of_the_wrong_length_leaves_a_plane_without_a_probe(recorder: Any) -> None:
+    made = explore(first_two, z=(1, 2, 3))
+    assert "z: expected 2 finite numbers" in made.error
+    assert made.z is None
+    assert np.allclose(made._plane.cloud.x, IMAGES[:, 0, 0])
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("encode", "first", "words", "then"),
+    [
+        (first_four, {"view": "umap"}, "pip install umap-learn", {"view": "pca"}),
+        (first_four, {"view": "plane", "dims": (0, 5)}, "dims: expected two different dimensions", {"dims": (0, 1)}),
+        (
+            first_two,
+            {"dims": (0, 5)},
+            "dimensions from 0 to 1, got (0, 5)",
+            {"dims": (1, 0)},
+        ),
+        (first_one, {"view": "pca"}, "view: 'pca' needs at least two latent dimensions", {"view": "plane"}),
+        (first_four, {"view": "umap"}, "pip install umap-learn", {"view": None}),
+    ],
+)
+def test_after_an_impossible_first_plane_another_one_can_be_asked_for(
+    recorder: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    encode: Any,
+    first: dict[str, Any],
+    words: str,
+    then: dict[str, Any],
+) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    made = explore(encode, **first)
+    assert words in made.error
+    assert made._plane.cloud.num_points == 0
+    made.refresh()
+    made.wait(LONG)
+    assert words in made.error, "encoding again changes nothing"
+    for name, value in then.items():
+        setattr(made, name, value)
+    made.wait(LONG)
+    assert made.error == ""
+    assert made._plane.cloud.num_points == len(IMAGES)
+    recorder.send(made._plane.cloud, pointer=[0.25, 0.5])
+    made.wait(LONG)
+    assert made._plane.picture.exact is not None
+    made.close()
+
+
+def test_a_trained_space_recovers_from_an_impossible_first_plane(
+    recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    made = LatentSpaceExplorer.train(IMAGES.float(), view="umap", latent_dim=3, epochs=2)
+    made.wait(LONG)
+    assert "pip install umap-learn" in made.error
+    made.view = "pca"
+    made.wait(LONG)
+    assert made.error == ""
+    assert made._plane.picture.axis_names == ["PC1", "PC2"]
+    assert made._prior_pictures.strip.pictures is not None
+    made.close()
+
+
+def test_a_plane_asked_for_before_the_first_result_is_the_one_that_is_shown(recorder: Any) -> None:
+    made = LatentSpaceExplorer((first_four, decode), IMAGES)
+    made.view = "plane"
+    made.dims = (2, 3)
+    made.wait(LONG)
+    assert made._plane.picture.axis_names == ["z3", "z4"]
+    made.close()
+
+
+def test_dimensions_that_do_not_exist_are_refused_and_what_is_shown_stays(recorder: Any) -> None:
+    made = explore(first_four, view="plane", dims=(2, 0))
+    for wrong in ((0, 0), (0, 4)):
+        with pytest.raises(ValueError, match=f"dims: expected two different dimensions from 0 to 3, got .{wrong[0]}, "):
+            made.dims = wrong
+        assert made.dims == (2, 0)
+    assert made._plane.picture.axis_names == ["z3", "z1"]
+    with pytest.raises(ValueError, match="dims: expected two different dimensions, got"):
+        LatentSpaceExplorer((first_four, decode), IMAGES, dims=(1, 1))
+    made.close()
