@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 import traitlets
 
+from dlwidgets.compute.context import Cancelled
 from dlwidgets.marks.decoded_picture import Filmstrip
 from dlwidgets.widgets.assigning import Assigning
 from dlwidgets.widgets.base import Exhibit
@@ -24,7 +25,7 @@ from dlwidgets.widgets.latent_space_words import (
 from dlwidgets.widgets.runner import LaneName
 
 if TYPE_CHECKING:
-    from dlwidgets.compute.latent_space.probing import Look, Place, Walk
+    from dlwidgets.compute.latent_space.probing import Look, Place
     from dlwidgets.compute.latent_space.scene import Scene
 
 
@@ -119,6 +120,7 @@ class LatentSpaceExplorer(Assigning, Exhibit):
 
         if self._autoencoder is not None:
             self._coder = bind_apart(self._autoencoder)
+        self._forget("prior")  # they are another decoder's
         self._explore()
 
     # Making the parts, once
@@ -375,7 +377,13 @@ class LatentSpaceExplorer(Assigning, Exhibit):
         if self.path is None:
             self._forget("walk")
         else:
-            self._ask("walk", *self.path, kind=self.path_kind)
+            self._ask("walk", *self.path, kind=self.path_kind, failed=self._lost_walk)
+
+    def _lost_walk(self, error: BaseException) -> None:
+        """There is no such path: the one before must not stay beside the sentence that says so; its ends do."""
+        if not isinstance(error, Cancelled):
+            self._found.pop("walk", None)
+            self._render()
 
     def _ask_selected(self) -> None:
         if len(self.selected) == 0:
@@ -429,6 +437,10 @@ class LatentSpaceExplorer(Assigning, Exhibit):
             self._plane.show_contours(self.contours)
             self._key.value = describe_contours(self._scene) if self.contours else ""
             self._controls.path.value, self._controls.kind.value = self.path is not None, self.path_kind
+            path = self._found.get("walk"), self.path
+            if self._drawn.get("path") != path:
+                self._drawn["path"] = path
+                self._plane.show_path(*path)
             for topic, show in self._parts().items():
                 value = self._found.get(topic)
                 if self._drawn.get(topic) is not value:
@@ -439,7 +451,7 @@ class LatentSpaceExplorer(Assigning, Exhibit):
         if self._drawn.get("scene") is scene:
             return
         same_box = self._drawn.get("box") == scene.box
-        self._drawn = {"scene": scene, "box": scene.box, **dict.fromkeys(("place", "look"))}
+        self._drawn |= {"scene": scene, "box": scene.box, "place": None, "look": None}
         self._plane.show_scene(scene, keep_range=same_box)
         self._plane.cloud.selected = self.selected
         self._kl.show(scene.space.kl)
@@ -462,14 +474,10 @@ class LatentSpaceExplorer(Assigning, Exhibit):
                 self._plane.show_place(place)
                 self._controls.typed.value = spelled(place.z)
 
-        def show_walk(walk: "Walk | None") -> None:
-            self._plane.show_path(walk, self.path)
-            show_path(self._path_strip, walk, self.path_kind)
-
         return {
             "look": show_look,
             "place": show_place,
-            "walk": show_walk,
+            "walk": lambda value: show_path(self._path_strip, value, self.path_kind),
             "encodings": lambda value: show_encodings(self._encodings_strip, value),
             "chosen": lambda value: show_pictures(self._selection_strip, value, f"{chosen}."),
             "prior": self._prior_pictures.show,

@@ -132,11 +132,12 @@ class LatentPlane:
         self.posterior.visible = len(look.outlines) > 0
 
     def show_path(self, walk: "Walk | None", ends: Any) -> None:
-        """A path and its ends; None hides both, and gives panning back."""
-        self.path.visible = self.ends.visible = walk is not None
-        self.figure.interaction = self.pan_zoom if walk is None else None
+        """A path and its ends. Without ends (None) panning comes back; ends without a path can still be dragged."""
+        self.path.visible, self.ends.visible = walk is not None, ends is not None
+        self.figure.interaction = self.pan_zoom if ends is None else None
         if walk is not None:
             self.path.x, self.path.y = to_plot(walk.points[:, 0]), to_plot(walk.points[:, 1])
+        if ends is not None:
             (x0, y0), (x1, y1) = ends
             if not np.array_equal(self.ends.x, [x0, x1]) or not np.array_equal(self.ends.y, [y0, y1]):
                 self.ends.x, self.ends.y = np.array([x0, x1]), np.array([y0, y1])

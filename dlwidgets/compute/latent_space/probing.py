@@ -158,19 +158,35 @@ def encode_again(scene: Scene, index: int, *, context: Context | None = None) ->
 
 
 def path_ends(scene: Scene) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Where a first path may start and end: the means of the first and the last class, or a quarter into the box."""
+    """Where a first path may start and end: the means of the first and the last class, or a quarter into the box; not
+    in opposite directions, so that the path may be spherical too. In one latent dimension there is no such choice."""
+    candidates = []
     labels = scene.space.labels
-    finite = torch.isfinite(scene.points).all(1)
     if labels is not None and scene.space.latent_dim > 1:
-        means = [scene.points[finite & (labels == k)].mean(0) for k in (0, len(scene.space.classes) - 1)]
-        if bool(torch.isfinite(torch.stack(means)).all()) and bool((means[0] != means[1]).any()):
-            (a, b), (c, d) = means[0].tolist(), means[1].tolist()
-            return (a, b), (c, d)
+        finite = torch.isfinite(scene.points).all(1)
+        means = torch.stack([scene.points[finite & (labels == k)].mean(0) for k in (0, len(scene.space.classes) - 1)])
+        if bool(torch.isfinite(means).all()) and bool((means[0] != means[1]).any()):
+            candidates.append(means)
     (left, right), (bottom, top) = scene.box
-    return (0.75 * left + 0.25 * right, 0.5 * bottom + 0.5 * top), (
-        0.25 * left + 0.75 * right,
-        0.5 * bottom + 0.5 * top,
-    )
+    for height in (0.75, 0.25):  # at one of them at least the line between the ends misses the origin
+        y = (1 - height) * bottom + height * top
+        ends = [(0.75 * left + 0.25 * right, y), (0.25 * left + 0.75 * right, y)]
+        candidates.append(torch.tensor(ends, dtype=torch.float64))
+    chosen = next((ends for ends in candidates if _has_arc(scene, ends)), candidates[-1])
+    (a, b), (c, d) = chosen.tolist()
+    return (a, b), (c, d)
+
+
+def _has_arc(scene: Scene, ends: Float[Tensor, "end 2"]) -> bool:
+    """Whether a spherical path may join two points; taken for granted where the way back to codes is slow."""
+    if not scene.plane.exact:
+        return True
+    start, end = scene.plane.lift(ends)
+    try:
+        interpolate(start, end, 2, "spherical")
+    except ValueError:
+        return False
+    return True
 
 
 def walk(
@@ -190,7 +206,10 @@ def walk(
         pictures = scene.pictures(scene.space.coder.decode(path.codes, context, on_error="nan")[0])
     except ValueError:
         pictures = None
-    return Walk(scene.plane.project(fine.codes), path.length, pictures)
+    points = scene.plane.project(fine.codes)
+    if scene.space.latent_dim == 1:  # the second coordinate means nothing: it goes with the ends
+        points[:, 1] = torch.linspace(start[1], end[1], len(points), dtype=torch.float64)
+    return Walk(points, path.length, pictures)
 
 
 def pictures_of(scene: Scene, indices: list[int], *, context: Context | None = None) -> Pictures:
