@@ -5,7 +5,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
-import traitlets
 
 from dlwidgets.compute.context import Cancelled
 from dlwidgets.marks.decoded_picture import Filmstrip
@@ -13,6 +12,7 @@ from dlwidgets.widgets.assigning import Assigning
 from dlwidgets.widgets.base import Exhibit
 from dlwidgets.widgets.latent_space_controls import PlaneControls, view_of
 from dlwidgets.widgets.latent_space_plane import KLBars, LatentPlane
+from dlwidgets.widgets.latent_space_selection import Selectable
 from dlwidgets.widgets.latent_space_strips import MAX_SHOWN, PriorPictures, show_encodings, show_path, show_pictures
 from dlwidgets.widgets.latent_space_words import (
     counted,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dlwidgets.compute.latent_space.scene import Scene
 
 
-class LatentSpaceExplorer(Assigning, Exhibit):
+class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
     """The latent space of your own autoencoder: every place of the plane decoded as the pointer moves over it.
 
     >>> explorer = LatentSpaceExplorer((encoder, decoder), images, labels)
@@ -45,7 +45,7 @@ class LatentSpaceExplorer(Assigning, Exhibit):
         labels: an integer or a string for each image, or None.
         picture_shape: how to read the decoder's output, such as (28, 28); default: as it comes, and a vector as long as
             the images are large like one of them.
-        **kwargs: the traits below and those of the box, such as ``layout``.
+        **kwargs: the traits of `Selectable` and those of the box, such as ``layout``.
 
     Attributes:
         result: the `LatentSpace`, None until ready (see `wait`).
@@ -54,25 +54,6 @@ class LatentSpaceExplorer(Assigning, Exhibit):
         TypeError: no autoencoder, images that are no array, labels that are no integers or strings, an unknown keyword.
         ValueError: images or labels of a shape that does not fit. An autoencoder that fails says so in the widget.
     """
-
-    z = traitlets.Any(None, allow_none=True, help="The code under the probe, one number a latent dimension; None.")
-    selected = traitlets.Any((), help="The indices of the selected images, a tuple of integers.")
-    view = traitlets.Enum(
-        ["plane", "pca", "umap"],
-        None,
-        allow_none=True,
-        help="Two latent dimensions, principal components, or UMAP (approximate, needs umap-learn); None: by itself.",
-    )
-    dims = traitlets.Tuple(
-        traitlets.Int(min=0), traitlets.Int(min=0), default_value=(0, 1), help="The dimensions of view 'plane'."
-    )
-    at = traitlets.Any(None, allow_none=True, help="The code through which the plane goes; None: by itself.")
-    path = traitlets.Any(
-        None, allow_none=True, help="((x, y), (x, y)): the ends of a path on the plane; None: no path."
-    )
-    path_kind = traitlets.Enum(["linear", "spherical"], "linear")
-    manifold = traitlets.Float(0.0, min=0.0, max=1.0, help="How strongly the decoded plane shows under the points.")
-    contours = traitlets.Bool(True, help="Whether the prior and the data's codes together are outlined.")
 
     def __init__(
         self,
@@ -92,7 +73,6 @@ class LatentSpaceExplorer(Assigning, Exhibit):
         images, labels = check_data(images, labels)
         picture_shape = as_picture_shape(picture_shape)
         self._coder, self._images, self._labels_given, self._picture_shape = coder, images, labels, picture_shape
-        self._scene: Scene | None = None
         self._found: dict[str, Any] = {}
         self._drawn: dict[str, Any] = {}
         super().__init__(**kwargs)
@@ -193,35 +173,6 @@ class LatentSpaceExplorer(Assigning, Exhibit):
             self.observe(self._unless_assigning(own), names)
 
     # What a person or a script changes
-
-    @traitlets.validate("z", "at")
-    def _check_code(self, proposal: Any) -> Any:
-        return proposal["value"] if self._assigns else self._as_code(proposal["trait"].name, proposal["value"])
-
-    def _as_code(self, name: str, value: Any) -> Any:
-        from dlwidgets.compute.latent_space.scene import as_code
-
-        if value is None or self._scene is None:
-            return value
-        return tuple(as_code(value, self._scene.space.latent_dim, name).tolist())
-
-    @traitlets.validate("dims")
-    def _check_dims(self, proposal: Any) -> Any:
-        from dlwidgets.compute.latent_space.probing import as_dims
-
-        return as_dims(proposal["value"], None if self._scene is None else self._scene.space.latent_dim)
-
-    @traitlets.validate("selected")
-    def _check_selected(self, proposal: Any) -> Any:
-        from dlwidgets.compute.latent_space.probing import as_selection
-
-        return proposal["value"] if self._assigns else as_selection(proposal["value"], len(self._images))
-
-    @traitlets.validate("path")
-    def _check_path(self, proposal: Any) -> Any:
-        from dlwidgets.compute.latent_space.probing import as_path
-
-        return as_path(proposal["value"])
 
     def _took_over(self, **values: Any) -> None:
         """What the browser changed becomes ours."""
