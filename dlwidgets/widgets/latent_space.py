@@ -90,6 +90,7 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
         """
         from dlwidgets.widgets.latent_space_training import LatentSpaceComparison, TrainedLatentSpace
 
+        beta = beta.tolist() if hasattr(beta, "tolist") else beta  # an array or a tensor
         if isinstance(beta, Sequence) and not isinstance(beta, str):
             return LatentSpaceComparison(images, labels, betas=tuple(beta), **kwargs)
         return TrainedLatentSpace(images, labels, beta=beta, **kwargs)

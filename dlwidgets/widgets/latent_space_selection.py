@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 class Selectable(traitlets.HasTraits):
-    """The traits of LatentSpaceExplorer; what depends on the number of latent dimensions is checked once it is known."""
+    """The traits of LatentSpaceExplorer; what depends on the number of latent dimensions is checked when known."""
 
     z = traitlets.Any(None, allow_none=True, help="The code under the probe, one number a latent dimension; None.")
-    selected = traitlets.Any((), help="The indices of the selected images, a tuple of integers.")
+    selected = traitlets.Any((), help="The indices of the selected images, a tuple of integers; set from a mask too.")
     view = traitlets.Enum(
         ["plane", "pca", "umap"],
         None,

@@ -71,7 +71,7 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         TypeError, ValueError: as `train_vae` and `LatentSpaceExplorer` do.
     """
 
-    beta = traitlets.Float(1.0, min=0.0, help="The weight of the KL term.")
+    beta = traitlets.Float(1.0, help="The weight of the KL term, at least 0.")
     shown_epoch = traitlets.Int(
         None, allow_none=True, help="The epoch whose codes are shown, 0: before training; None: the last one."
     )
@@ -170,6 +170,12 @@ class TrainedLatentSpace(LatentSpaceExplorer):
 
     def _on_beta_choice(self, change: Any) -> None:
         self.beta = change["new"]
+
+    @traitlets.validate("beta")
+    def _check_beta(self, proposal: Any) -> Any:
+        from dlwidgets.compute.latent_space.inputs import as_number
+
+        return as_number(proposal["value"], "beta")
 
     @traitlets.validate("shown_epoch")
     def _check_epoch(self, proposal: Any) -> Any:

@@ -8,6 +8,7 @@ import operator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -240,11 +241,19 @@ def point_of(scene: Scene, z: Any) -> tuple[tuple[float, float], tuple[float, ..
 
 
 def as_selection(value: Any, num_samples: int) -> tuple[int, ...]:
-    """Indices of images as a tuple of integers from 0 to ``num_samples`` - 1."""
+    """Indices of images as a tuple of integers from 0 to ``num_samples`` - 1; a mask with one boolean an image gives
+    those of its True."""
+    expected = f"expected the indices of images, or a mask of {num_samples} booleans"
     try:
-        indices = tuple(operator.index(index) for index in value)
+        entries = list(value.tolist() if hasattr(value, "tolist") else value)
+        are_bool = [isinstance(entry, (bool, np.bool_)) for entry in entries]
+        if any(are_bool):
+            if not all(are_bool) or len(entries) != num_samples:
+                raise ValueError(f"selected: {expected}, got {sum(are_bool)} booleans among {len(entries)} values")
+            return tuple(i for i, chosen in enumerate(entries) if chosen)
+        indices = tuple(operator.index(entry) for entry in entries)
     except TypeError as error:
-        raise TypeError(f"selected: expected the indices of images, got {value!r:.80}") from error
+        raise TypeError(f"selected: {expected}, got {value!r:.80}") from error
     wrong = next((index for index in indices if not 0 <= index < num_samples), None)
     if wrong is not None:
         raise ValueError(f"selected: there are {num_samples} images, counted from 0; got {wrong}")
