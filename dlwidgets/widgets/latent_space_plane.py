@@ -8,9 +8,9 @@ import numpy as np
 
 from dlwidgets.marks.decoded_grid import DecodedGrid, Manifold
 from dlwidgets.marks.decoded_picture import DecodedPicture, PointLegend
-from dlwidgets.marks.point_cloud import PALETTE, PointCloud, point_figure
+from dlwidgets.marks.point_cloud import MAX_COLORS, PALETTE, PointCloud, point_figure
 from dlwidgets.widgets.arrays import to_plot
-from dlwidgets.widgets.latent_space_words import axis_names, class_names
+from dlwidgets.widgets.latent_space_words import axis_names, class_names, describe_bars
 
 if TYPE_CHECKING:
     from dlwidgets.compute.latent_space.probing import Look, Place, Walk
@@ -75,7 +75,8 @@ class LatentPlane:
         if not keep_range:
             for name, (low, high) in zip("xy", scene.box, strict=True):
                 self.cloud.scales[name].min, self.cloud.scales[name].max = low, high
-        self.cloud.set_points(to_plot(scene.points[:, 0]), to_plot(scene.points[:, 1]), space.labels)
+        colors = None if space.labels is None else space.labels.clamp(max=MAX_COLORS - 1)
+        self.cloud.set_points(to_plot(scene.points[:, 0]), to_plot(scene.points[:, 1]), colors)
         if scene.grid is None:
             self.grid.pictures = self.grid.valid = None
         else:
@@ -144,7 +145,7 @@ class LatentPlane:
 
 
 class KLBars:
-    """The KL term of each latent dimension: of all images, and of the hovered one."""
+    """The KL term of each latent dimension: of all images, and of the hovered one; no bar where it is not finite."""
 
     MAX_DIMENSIONS = 32
 
@@ -168,7 +169,7 @@ class KLBars:
             display_toolbar=False,
             layout=ipywidgets.Layout(width="100%", min_width="200px", height="130px"),
         )
-        self._key = ipywidgets.Label("Blue: all images. Pink: the hovered one.")
+        self._key = ipywidgets.Label()
         self._key.add_class("dlw-latent-words")
         self.box = ipywidgets.VBox()
         self._average: np.ndarray | None = None
@@ -188,7 +189,9 @@ class KLBars:
         single = np.zeros_like(values) if own is None else to_plot(own)[: self.MAX_DIMENSIONS]
         if len(self.bars.x) != len(values):
             self.bars.x = np.array([f"z{i + 1}" for i in range(len(values))])
-        self.bars.y = np.stack([values, single])
+        both = np.stack([values, single])
+        self.bars.y = np.where(np.isfinite(both), both, np.float32(0))
+        self._key.value = describe_bars(np.isfinite(both).all(0))
         # bqplot 0.6.1 finds no domain by itself for grouped bars
         top = float(max(self.bars.y.max(), 0.1))
         self.bars.scales["y"].max, self._ruler.tick_values = 1.15 * top, np.array([0.0, top])

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from dlwidgets.marks.point_cloud import MAX_COLORS
 from dlwidgets.widgets.base import visible
 
 if TYPE_CHECKING:
@@ -43,10 +44,16 @@ def describe_space(scene: "Scene") -> str:
     plural = "" if space.latent_dim == 1 else "s"
     parts = [f"{counted(len(space.images), 'image')} in {space.latent_dim} latent dimension{plural}"]
     if space.classes:
-        parts.append(f"{len(space.classes):,} class" + ("" if len(space.classes) == 1 else "es"))
+        num_classes = len(space.classes)
+        alike = f", the last {num_classes - MAX_COLORS + 1:,} in one colour" if num_classes > MAX_COLORS else ""
+        parts.append(f"{num_classes:,} class{'' if num_classes == 1 else 'es'}{alike}")
+    num_nowhere = int((~space.codes.isfinite()).any(1).sum())
     if space.mean_sd is not None and space.kl is not None:
-        parts.append(f"KL {number(float(space.kl.sum()))} nats")
-        parts.append(f"posterior standard deviation {number(space.mean_sd)}")
+        if space.moments is not None:
+            num_infinite = int((~space.kl.isfinite()).sum())
+            lost = f"KL not finite in {num_infinite} of {space.latent_dim} latent dimension{plural}"
+            parts.append(lost if num_infinite else f"KL {number(float(space.kl.sum()))} nats")
+            parts.append(f"posterior standard deviation {number(space.mean_sd)}")
     else:
         parts.append("a deterministic encoder: no variances, no KL term")
     if not scene.plane.exact:
@@ -54,9 +61,17 @@ def describe_space(scene: "Scene") -> str:
     elif isinstance(scene.plane.projection, PCA):
         share = scene.plane.projection.explained_share
         parts.append(f"this plane holds {share:.0%} of the codes' variance")
-    if space.num_invalid:
-        parts.append(f"{counted(space.num_invalid, 'image')} not drawn, because the code is not finite")
+    if num_nowhere:
+        parts.append(f"{counted(num_nowhere, 'image')} not drawn, because the code is not finite")
+    if space.num_invalid > num_nowhere:
+        parts.append(f"{counted(space.num_invalid - num_nowhere, 'image')} whose standard deviation is not finite")
     return "; ".join(parts) + "."
+
+
+def describe_bars(finite: Any) -> str:
+    """What the bars of the KL term are, and which are missing, given for each dimension whether it is finite."""
+    lost = [f"z{i + 1}" for i, known in enumerate(finite) if not known]
+    return "Blue: all images. Pink: the hovered one." + (f" Not finite: {', '.join(lost)}." if lost else "")
 
 
 CONTOURS = (
