@@ -15,6 +15,7 @@ from dlwidgets.compute.context import Context, tick
 from dlwidgets.compute.device import in_chunks, ran_out_of_memory
 from dlwidgets.compute.latent_space.inputs import as_codes, as_images, shape
 from dlwidgets.compute.latent_space.untouched import untouched
+from dlwidgets.compute.randomness import without_draws
 
 _MAX_ROWS = 1024  # samples per call of the user's functions,
 _MAX_VALUES = 2**20  # fewer where the pictures are large,
@@ -45,7 +46,7 @@ class Coder:
 
     Both calls run in eval mode and without gradients, in batches, on the device and in the floating-point type of the
     modules' own parameters (plain functions get what they can take, float32 or float64), and leave modules and random
-    states as they were. They return detached CPU tensors.
+    states as they were (see `without_draws`). They return detached CPU tensors.
     """
 
     encode_call: Callable[[Tensor], Any]
@@ -67,8 +68,14 @@ class Coder:
                 raise ValueError(f"encode: expected codes (batch, latent) {got}")
             results[start] = codes
 
-        with untouched(*self.encode_modules):
+        def run_all() -> None:
             in_chunks(run, len(images), _rows(images[0].numel()))
+
+        def run_one() -> None:
+            _call(self.encode_call, "encode", images[:1], self.encode_modules)
+
+        with untouched(*self.encode_modules):
+            without_draws(run_all, run_one)
         return _assembled(results, torch.ones(len(images), dtype=torch.bool, device="cpu"), "encode")
 
     def decode(
@@ -99,12 +106,18 @@ class Coder:
                     run(start, count // 2)
                     run(start + count // 2, count - count // 2)
 
-        num_first = min(_FIRST_ROWS, len(usable))
-        with untouched(*self.decode_modules):
+        def run_all() -> None:
+            num_first = min(_FIRST_ROWS, len(usable))
             in_chunks(run, num_first, num_first)
             picture = next((mean[0] for mean, _ in results.values()), None)
             rows = _FIRST_ROWS if picture is None else _rows(picture.numel())
             in_chunks(lambda start, count: run(num_first + start, count), len(usable) - num_first, rows)
+
+        def run_one() -> None:
+            _call(self.decode_call, "decode", usable[:1], self.decode_modules)
+
+        with untouched(*self.decode_modules):
+            without_draws(run_all, run_one)
         if not results:
             raise failures[0] if failures else ValueError("codes: none of them is finite")
         return _assembled(results, finite, "decode")

@@ -1,10 +1,8 @@
-"""Running a user's modules so that nothing about them, and no global random state, is different afterwards."""
+"""Running a user's modules so that nothing about them is different afterwards."""
 
-import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,9 +13,8 @@ from dlwidgets.compute.observe import mode
 def untouched(*modules: nn.Module) -> Iterator[None]:
     """Inside, the modules are in eval mode and nothing is recorded for gradients; afterwards all is as before.
 
-    Modes, buffers (their values and which tensors they are) and the global random states of torch, numpy and Python
-    are put back bitwise. Parameters are not copied, because this runs for every movement of a pointer: they change
-    only if the modules' own code writes to them.
+    Modes and buffers (their values and which tensors they are) are put back bitwise. Parameters are not copied, because
+    this runs for every movement of a pointer: they change only if the modules' own code writes to them.
     """
     parts = list(dict.fromkeys(part for module in modules for part in module.modules()))
     tables = [(part._buffers, dict(part._buffers)) for part in parts]
@@ -26,9 +23,6 @@ def untouched(*modules: nn.Module) -> Iterator[None]:
         for buffer in table.values():
             if buffer is not None and not buffer.is_inference():
                 values[buffer] = buffer._version, buffer.detach().clone()
-    torch_state, python_state = torch.get_rng_state(), random.getstate()
-    numpy_state = np.random.get_state()  # noqa: NPY002 - users still draw from the global state
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     try:
         with ExitStack() as stack:
             for module in modules:
@@ -42,8 +36,3 @@ def untouched(*modules: nn.Module) -> Iterator[None]:
         for buffer, (version, value) in values.items():
             if buffer._version != version:  # writing to all would spoil graphs that wait for their backward
                 buffer.data.copy_(value)
-        torch.set_rng_state(torch_state)
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        if cuda_states:
-            torch.cuda.set_rng_state_all(cuda_states)

@@ -1,21 +1,18 @@
 """What the layers of a model answer to an input: the pictures of units that the viewer shows."""
 
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from dlwidgets.compute import observe
+from dlwidgets.compute.randomness import without_draws
 from dlwidgets.compute.structure import structural_copy
 
 Key = tuple[str, int] | None
@@ -72,52 +69,6 @@ def activations(
 
     keep(None, without_draws(partial(run, after), run))
     return kept
-
-
-class Draws(TorchDispatchMode):
-    """Notices whether this thread draws from one of torch's generators."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.happened = False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.happened = self.happened or torch.Tag.nondeterministic_seeded in func.tags
-        return func(*args, **(kwargs or {}))
-
-
-def without_draws(run: Callable[[], Any], again: Callable[[], Any]) -> Any:
-    """What ``run`` returns, without gradients; the global random states are put back if it draws from them.
-
-    Only then: while it runs in a thread of its own a cell may seed and draw, and that must stay. Numpy and Python do
-    not tell who drew, so if their states moved, ``again`` runs it once more: if they move again, it was this.
-    """
-    torch_state, others = torch.get_rng_state(), _states_of_others()
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    draws = Draws()
-    try:
-        with torch.no_grad(), draws:
-            return run()
-    finally:
-        between = _states_of_others()
-        if not _same(others, between):
-            with suppress(Exception), torch.no_grad(), draws:
-                again()
-            if not _same(between, _states_of_others()):
-                random.setstate(others[0])
-                np.random.set_state(others[1])  # noqa: NPY002
-        if draws.happened:
-            torch.set_rng_state(torch_state)
-            torch.cuda.set_rng_state_all(cuda_states)
-
-
-def _states_of_others() -> tuple[Any, Any]:
-    return random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one is meant)
-
-
-def _same(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
-    numpy_same = all(np.array_equal(a, b) for a, b in zip(first[1], second[1], strict=True))
-    return numpy_same and first[0] == second[0]
 
 
 def first_tensor(output: Any) -> Tensor | None:
