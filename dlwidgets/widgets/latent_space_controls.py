@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets
 
+from dlwidgets.widgets.base import hide
 from dlwidgets.widgets.latent_space_words import axis_names
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class PlaneControls:
         num_latent = scene.space.latent_dim
         self._remaining: list[int] = []
         self._second.layout.display = None if num_latent > 2 else "none"
+        hide(self.manifold, scene.grid is None or scene.grid.curve)  # of curves there is none
         if num_latent <= 2:
             return
         options = [(f"z{i + 1}", i) for i in range(num_latent)]

@@ -71,6 +71,8 @@ class LatentPlane:
 
     def show_scene(self, scene: "Scene", keep_range: bool = False) -> None:
         """Another space or plane; ``keep_range`` leaves panned and zoomed scales alone."""
+        from dlwidgets.compute.latent_space.probing import shared_outlines
+
         space, (x_range, y_range) = scene.space, scene.box
         if not keep_range:
             for name, (low, high) in zip("xy", scene.box, strict=True):
@@ -99,8 +101,9 @@ class LatentPlane:
         self.picture.image_curve = scene.images is not None and scene.images.curve
         again = scene.reconstructions
         self.picture.reconstructions = None if again is None else to_plot(again.values)
-        _draw(self.prior, scene.prior)
-        _draw(self.aggregated, scene.aggregated)
+        prior, aggregated = shared_outlines(scene)
+        _draw(self.prior, prior)
+        _draw(self.aggregated, aggregated)
         _draw(self.posterior, ())
 
     def show_points(self, points: Any) -> None:

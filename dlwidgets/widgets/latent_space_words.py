@@ -83,8 +83,6 @@ def describe_contours(scene: "Scene") -> str:
     """What the lines on the plane are."""
     if not scene.plane.exact:
         return "No contours: UMAP does not map ellipses to ellipses."
-    if not scene.prior:
-        return ""
     own = " Pink: the posterior of the hovered image, at 1 and 2." if scene.space.posterior.stochastic else ""
     return CONTOURS + own
 

@@ -1,5 +1,6 @@
 """LatentSpaceExplorer: which plane is shown, through which code, and how it recovers from an impossible one."""
 
+import math
 import sys
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from dlwidgets.widgets.latent_space import LatentSpaceExplorer
 
 LONG = 120.0
+SD = 0.25
 
 
 def first_four(images: Tensor) -> Tensor:
@@ -160,4 +162,40 @@ def test_dimensions_that_do_not_exist_are_refused_and_what_is_shown_stays(record
     assert made._plane.picture.axis_names == ["z3", "z1"]
     with pytest.raises(ValueError, match="dims: expected two different dimensions, got"):
         LatentSpaceExplorer((first_four, decode), IMAGES, dims=(1, 1))
+    made.close()
+
+
+def one_with_variance(images: Tensor) -> tuple[Tensor, Tensor]:
+    return first_one(images), torch.full((len(images), 1), 2 * math.log(SD), dtype=images.dtype)
+
+
+def test_one_latent_dimension_is_outlined_by_bands(recorder: Any) -> None:
+    made = explore(one_with_variance, labels=[0, 1, 2] * 10)
+    prior, together, own = made._plane.prior, made._plane.aggregated, made._plane.posterior
+    assert (prior.x.min(1).tolist(), prior.x.max(1).tolist()) == ([-1, -2, -3], [1, 2, 3])
+    means = IMAGES.numpy()[:, 0, 0]
+    sd = math.sqrt(means.var() + SD**2)
+    assert [together.x.min(), together.x.max()] == pytest.approx([means.mean() - 2 * sd, means.mean() + 2 * sd])
+    low, high = made._plane.cloud.scales["y"].min, made._plane.cloud.scales["y"].max
+    assert prior.y.min() < low - 20 * (high - low), "they reach beyond what is shown"
+    assert prior.y.max() > high + 20 * (high - low)
+    assert (prior.visible, together.visible) == (True, True)
+    assert "Grey: the prior" in made._key.value
+    recorder.send(made._controls.contours, value=False)
+    assert (prior.visible, together.visible, made._key.value) == (False, False, "")
+    recorder.send(made._plane.cloud, hovered=1)
+    made.wait(LONG)
+    assert own.visible
+    assert np.allclose(own.x.min(1), means[1] - SD * np.array([1, 2]))
+    assert np.allclose(own.x.max(1), means[1] + SD * np.array([1, 2]))
+    assert own.y.min() > 0.5
+    assert own.y.max() < 1.5, "in the lane of its class"
+    made.close()
+
+
+@pytest.mark.parametrize(("shape", "hidden"), [((2, 2), False), ((4,), True)])
+def test_what_has_no_manifold_has_no_slider_of_it(recorder: Any, shape: tuple[int, ...], hidden: bool) -> None:
+    made = explore(first_two, picture_shape=shape)
+    assert ("dlw-hidden" in made._controls.manifold._dom_classes) == hidden
+    assert made._plane.grid.curve == hidden
     made.close()

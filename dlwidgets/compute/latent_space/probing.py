@@ -6,7 +6,7 @@ The functions take picklable arguments and a context, fit for the runner.
 import math
 import operator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -30,9 +30,14 @@ from dlwidgets.compute.latent_space.scene import (
     outlines,
 )
 
+Outlines: TypeAlias = tuple[Float[Tensor, "point 2"], ...]
+
 NUM_PRIOR_SAMPLES = 2000
 NUM_PICTURES = 16
 NUM_ENCODINGS = 8
+
+_HALF_LANE = 0.4  # of the height that a class has in one latent dimension
+_BEYOND = 100  # heights of the plane, so that no end of a band comes into sight
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,7 @@ class Look:
     index: int
     image: Pictures
     reconstruction: Pictures | None
-    outlines: tuple[Float[Tensor, "point 2"], ...]  # of its posterior; empty if it has no variances
+    outlines: Outlines  # of its posterior; empty if it has no variances
     kl: Float[Tensor, "latent"] | None
 
 
@@ -140,10 +145,36 @@ def look_at(scene: Scene, index: int, *, context: Context | None = None) -> Look
         again = None
     if not space.posterior.stochastic:
         return Look(index, image, again, (), None)
-    variances = torch.diag(space.posterior.sd[index].double().square())
-    return Look(
-        index, image, again, outlines(scene.plane, mean, variances, CONTOUR_SHARES[:2]), space.posterior.kl[index]
-    )
+    sd = space.posterior.sd[index].double()
+    if space.latent_dim == 1:
+        lane = float(scene.points[index, 1])
+        around = _bands(float(mean), float(sd), (1, 2), (lane - _HALF_LANE, lane + _HALF_LANE))
+    else:
+        around = outlines(scene.plane, mean, torch.diag(sd.square()), CONTOUR_SHARES[:2])
+    return Look(index, image, again, around, space.posterior.kl[index])
+
+
+def shared_outlines(scene: Scene) -> tuple[Outlines, Outlines]:
+    """The outlines of the prior at 1, 2 and 3 standard deviations, and of the aggregated posterior at 2.
+
+    With one latent dimension they are bands that reach beyond the top and the bottom of the plane, because its height
+    means nothing.
+    """
+    if scene.space.latent_dim > 1:
+        return scene.prior, scene.aggregated
+    bottom, top = scene.box[1]
+    beyond = (bottom - _BEYOND * (top - bottom), top + _BEYOND * (top - bottom))
+    moments = scene.space.moments
+    together = () if moments is None else _bands(float(moments.mean), float(moments.covariance) ** 0.5, (2,), beyond)
+    return _bands(0.0, 1.0, (1, 2, 3), beyond), together
+
+
+def _bands(mean: float, sd: float, widths: tuple[int, ...], height: tuple[float, float]) -> Outlines:
+    """Rectangles as wide as so many standard deviations to both sides of the mean."""
+    bottom, top = height
+    edges = [(mean - width * sd, mean + width * sd) for width in widths]
+    corners = [[(left, bottom), (right, bottom), (right, top), (left, top)] for left, right in edges]
+    return tuple(torch.tensor(rectangle, dtype=torch.float64) for rectangle in corners)
 
 
 def encode_again(scene: Scene, index: int, *, context: Context | None = None) -> Encodings:

@@ -63,7 +63,7 @@ export class Manifold extends CanvasMark {
     const decoder: DecodedGridModel = model.get('grid');
     const grid = decoder?.grid;
     const opacity: number = model.get('opacity');
-    if (!grid || opacity <= 0 || decoder.get('curve') || grid.rows < 2) {
+    if (!grid || opacity <= 0 || decoder.get('curve')) {
       return;
     }
     const { x, y } = this.scales;
