@@ -1,9 +1,6 @@
 """What counts as an autoencoder, and the one way to call it: checked, in batches, without a trace."""
 
-import functools
-import inspect
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -13,6 +10,7 @@ from torch import Tensor, nn
 
 from dlwidgets.compute.context import Context, tick
 from dlwidgets.compute.device import in_chunks, ran_out_of_memory
+from dlwidgets.compute.latent_space.behind import modules_behind
 from dlwidgets.compute.latent_space.inputs import as_codes, as_images, shape
 from dlwidgets.compute.latent_space.untouched import untouched
 from dlwidgets.compute.randomness import without_draws
@@ -126,8 +124,8 @@ class Coder:
 def bind(autoencoder: Any) -> Coder:
     """The autoencoder as a `Coder`. TypeError if it has no ``encode`` and ``decode`` and is no pair of callables.
 
-    The modules whose mode has to be switched are found by themselves, also behind bound methods, partials and the
-    variables that a function or lambda uses; a module hidden deeper than that stays in the mode it is in.
+    The modules whose mode has to be switched are found by themselves, also behind functions and in containers and
+    objects (`modules_behind`); a module hidden deeper than that stays in the mode it is in.
     """
     if isinstance(autoencoder, Coder):
         return autoencoder
@@ -148,8 +146,8 @@ def bind(autoencoder: Any) -> Coder:
     return Coder(
         encode_call=encode,
         decode_call=decode,
-        encode_modules=tuple(dict.fromkeys(_modules_behind(encode))),
-        decode_modules=tuple(dict.fromkeys(_modules_behind(decode))),
+        encode_modules=modules_behind(encode),
+        decode_modules=modules_behind(decode),
         latent_dim=latent_dim if isinstance(latent_dim, int) else None,
     )
 
@@ -239,22 +237,3 @@ def _assembled(results: dict[int, Coded], where: Bool[Tensor, "sample"], name: s
 
 def _rows(num_values: int) -> int:
     return max(1, min(_MAX_ROWS, _MAX_VALUES // max(1, num_values)))
-
-
-def _modules_behind(call: Any, depth: int = 3) -> Iterator[nn.Module]:
-    """The modules that calling ``call`` may run, as far as they can be seen from outside."""
-    if isinstance(call, nn.Module):
-        yield call
-    elif depth == 0:
-        return
-    elif isinstance(call, functools.partial):
-        for part in (call.func, *call.args, *call.keywords.values()):
-            yield from _modules_behind(part, depth - 1)
-    elif inspect.ismethod(call):
-        yield from _modules_behind(call.__self__, depth)
-    elif inspect.isfunction(call):
-        variables = inspect.getclosurevars(call)
-        for value in (*variables.nonlocals.values(), *variables.globals.values(), *(call.__defaults__ or ())):
-            yield from _modules_behind(value, depth - 1)
-    elif not isinstance(call, (type, types.ModuleType)) and isinstance(getattr(call, "__dict__", None), dict):
-        yield from (value for value in vars(call).values() if isinstance(value, nn.Module))

@@ -10,17 +10,17 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlwidgets.compute.context import Context
 from dlwidgets.compute.latent_space.autoencoder import Coder, bind
+from dlwidgets.compute.latent_space.behind import apart, modules_behind
 from dlwidgets.compute.latent_space.contours import contour
 from dlwidgets.compute.latent_space.decoding import decode_grid, latent_box
 from dlwidgets.compute.latent_space.inputs import as_codes, as_images, as_labels
 from dlwidgets.compute.latent_space.pictures import Pictures, arranged, shrunk, to_bytes, value_range
 from dlwidgets.compute.latent_space.posterior import Moments, Posterior, aggregated_posterior, posterior
 from dlwidgets.compute.latent_space.projection import PCA, Projection, fit_pca, fit_umap
-from dlwidgets.compute.structure import structural_copy
 
 View = Literal["plane", "pca", "umap"]
 
@@ -163,12 +163,15 @@ class Scene:
 
 
 def bind_apart(autoencoder: Any) -> Coder:
-    """A coder with module objects of its own around the same weights, where the autoencoder is made of modules."""
-    if isinstance(autoencoder, nn.Module):
-        return bind(structural_copy(autoencoder))
-    if isinstance(autoencoder, (tuple, list)):
-        return bind(tuple(structural_copy(part) if isinstance(part, nn.Module) else part for part in autoencoder))
-    return bind(autoencoder)
+    """As `bind`, around copies of the module objects that share the weights (`apart`), to run beside a training.
+
+    Neither modes nor buffers of the user's own modules are then touched; their buffers (running statistics) and what
+    variables and globals hold are those of now, and are seen anew by binding again. Only a module that
+    `modules_behind` does not find, and one in an object that cannot be copied, is run as it is.
+    """
+    coder = bind(autoencoder)
+    encode, decode = apart(coder.encode_call, coder.decode_call)
+    return Coder(encode, decode, modules_behind(encode), modules_behind(decode), coder.latent_dim)
 
 
 def check_data(images: Any, labels: Any) -> tuple[Tensor, Any]:
