@@ -23,6 +23,7 @@ from dlwidgets.compute.latent_space import (
     reconstruct,
     train_vae,
 )
+from dlwidgets.compute.latent_space.scene import bind_apart
 
 
 def linear(num_in, num_out, seed=0):
@@ -414,3 +415,38 @@ def test_what_a_cell_draws_while_the_autoencoder_runs_stays():
     torch.rand(1), np.random.rand(), random.random()  # noqa: NPY002
     decode((IDENTITY, meanwhile), torch.zeros(3, 2))
     assert equal(wanted, fingerprint(IDENTITY))
+
+
+@pytest.mark.parametrize("make", [torch.jit.script, lambda m: torch.jit.trace(m.eval(), torch.rand(3, 12)).train()])
+@pytest.mark.parametrize("binding", [bind, bind_apart])
+@pytest.mark.parametrize("inside", [False, True])
+def test_torchscript(make, binding, inside):
+    inner = nn.Sequential(nn.BatchNorm1d(12), nn.Dropout(0.5), linear(12, 2))
+    images = some_images(12).flatten(1)
+    with torch.no_grad():
+        mean = inner.eval()(images)
+    encoder = make(inner.train())
+    encoder.train()
+    before = [value.clone() for value in encoder.state_dict().values()]
+    for _ in range(2):
+        coder = binding((nn.Sequential(encoder) if inside else encoder, IDENTITY))
+        assert torch.allclose(posterior(coder, images).mean, mean, atol=1e-6)
+    assert all(part.training for part in encoder.modules())
+    assert equal(before, list(encoder.state_dict().values()))
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x):
+        self.calls = self.calls + 1
+        return x * self.calls
+
+
+def test_torchscript_that_replaces_its_buffer():
+    module = torch.jit.script(Counting())
+    for _ in range(2):
+        assert torch.equal(posterior((module, nn.Identity()), torch.ones(3, 2)).mean, torch.ones(3, 2))
+    assert module.calls.tolist() == [0.0]

@@ -17,7 +17,7 @@ def untouched(*modules: nn.Module) -> Iterator[None]:
     this runs for every movement of a pointer: they change only if the modules' own code writes to them.
     """
     parts = list(dict.fromkeys(part for module in modules for part in module.modules()))
-    tables = [(part._buffers, dict(part._buffers)) for part in parts]
+    tables = [(part, dict(part._buffers.items())) for part in parts]
     values: dict[Tensor, tuple[int, Tensor]] = {}
     for _, table in tables:
         for buffer in table.values():
@@ -30,9 +30,19 @@ def untouched(*modules: nn.Module) -> Iterator[None]:
             with torch.no_grad():
                 yield
     finally:
-        for live, saved in tables:
-            live.clear()
-            live.update(saved)
+        for part, saved in tables:
+            _put_back(part, saved)
         for buffer, (version, value) in values.items():
             if buffer._version != version:  # writing to all would spoil graphs that wait for their backward
                 buffer.data.copy_(value)
+
+
+def _put_back(part: nn.Module, buffers: dict[str, Tensor | None]) -> None:
+    """Make these the buffers of a module."""
+    if isinstance(part, torch.jit.ScriptModule):  # what it has it keeps, and its table cannot be written to
+        for name, buffer in buffers.items():
+            if getattr(part, name) is not buffer:
+                setattr(part, name, buffer)
+        return
+    part._buffers.clear()
+    part._buffers.update(buffers)
