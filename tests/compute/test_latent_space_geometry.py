@@ -457,6 +457,22 @@ def test_one_class_and_ten_thousand_classes():
     assert int(every.counts.sum()) == 100
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_images_that_are_not_finite_are_left_out_of_the_classifier(bad):
+    autoencoder, images = quadrants()
+    wanted = class_coverage(autoencoder, images, ["a", "b", "c", "a"], num_samples=500)
+    assert wanted.num_left_out == 0
+    broken = torch.cat([torch.full_like(images[:1], bad), images])
+    broken[0, 0, 0] = 0.5
+    found = class_coverage(autoencoder, broken, ["z", "a", "b", "c", "a"], num_samples=500)
+    assert found.classes == ("a", "b", "c", "z")
+    assert found.counts.tolist() == [*wanted.counts.tolist(), 0]
+    assert found.accuracy == wanted.accuracy
+    assert found.num_left_out == 1
+    with pytest.raises(ValueError, match="images: expected at least one of finite values, got none among 4"):
+        class_coverage(autoencoder, images * bad, ["a"] * 4)
+
+
 def test_samples_that_cannot_be_decoded_are_counted():
     def fussy(z):
         if (z[:, 0] > 0).any():
