@@ -473,6 +473,14 @@ def test_images_that_are_not_finite_are_left_out_of_the_classifier(bad):
         class_coverage(autoencoder, images * bad, ["a"] * 4)
 
 
+def test_bytes_are_compared_with_grey_values_on_one_scale():
+    autoencoder, images = quadrants()
+    wanted = class_coverage(autoencoder, images, [0, 1, 2, 3], num_samples=500)
+    for scaled in ((images * 255).to(torch.uint8), images * 255, images * 16):
+        found = class_coverage(autoencoder, scaled, [0, 1, 2, 3], num_samples=500)
+        assert torch.equal(found.counts, wanted.counts)
+
+
 def test_samples_that_cannot_be_decoded_are_counted():
     def fussy(z):
         if (z[:, 0] > 0).any():

@@ -1,11 +1,21 @@
 """Outputs of any shape as pictures, and pictures as bytes."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlwidgets.compute.latent_space.pictures import MAX_SIDE, arranged, shrunk, to_bytes, value_range
+from dlwidgets.compute.latent_space.pictures import (
+    MAX_SIDE,
+    arranged,
+    image_scale,
+    scales_differ,
+    shrunk,
+    to_bytes,
+    value_range,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +89,27 @@ def test_large_pictures_shrink_by_areas():
     assert small.shape == (1, MAX_SIDE, MAX_SIDE // 2, 3)
     assert torch.allclose(small[0, 3, 5], large[0, 6:8, 10:12].mean((0, 1)))
     assert shrunk(large[:, :5, :5]).shape == (1, 5, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("image_values", "decoded_values", "differ", "scale"),
+    [
+        (torch.tensor([0, 100, 255], dtype=torch.uint8), [0.0, 0.9], True, 255),
+        (torch.tensor([0, 100, 200], dtype=torch.uint8), [0.0, 0.9], True, 255),
+        ([0.0, 16.0], [0.0, 1.0], True, 16),
+        ([0.0, 16.0, math.nan], [0.2, math.inf], True, 16),
+        ([0.0, 255.0], [-0.4, 0.3], True, 1),  # an untrained linear decoder
+        ([-20.0, 255.0], [0.0, 1.0], True, 1),
+        ([0.0, 1.0], [0.0, 300.0], True, 1),
+        (torch.tensor([0, 1], dtype=torch.uint8), [0.0, 0.05], False, 1),
+        (torch.tensor([0, 255], dtype=torch.uint8), [0.0, 250.0], False, 1),
+        ([-2.0, 3.0], [-0.01, 0.01], False, 1),  # standardised images, a collapsed decoder
+        ([0.0, 5.0], [0.0, 1.0], False, 1),
+        ([math.nan], [math.nan], False, 1),
+    ],
+)
+def test_when_images_and_decoded_pictures_are_on_one_scale(image_values, decoded_values, differ, scale):
+    images, decoded = torch.as_tensor(image_values), torch.tensor(decoded_values)
+    assert scales_differ(images, decoded) is differ
+    assert scales_differ(decoded, images) is differ
+    assert image_scale(images, decoded) == scale

@@ -21,6 +21,7 @@ from dlwidgets.compute.latent_space.inputs import (
     generator,
     shape,
 )
+from dlwidgets.compute.latent_space.pictures import image_scale
 from dlwidgets.compute.latent_space.posterior import Posterior, as_posterior
 
 _MAX_PAIRS = 2**20  # pairs of points compared at a time
@@ -128,7 +129,8 @@ def class_coverage(
     The small classifier is the nearest image by Euclidean distance of grey values, at most 5,000 images chosen by
     ``seed``: any number of classes, nothing to train, the same every time; `ClassCoverage.accuracy` says how far to
     trust it. It names a class also for a picture that looks like nothing: a full histogram does not prove good samples.
-    Images with NaN or inf are left out; ValueError if no image is finite.
+    Images with NaN or inf are left out; images on another scale than decoded pictures in [0, 1], such as bytes, are
+    divided first (`image_scale`). ValueError if no image is finite.
 
     Measured with `train_vae` on scikit-learn's digits, 10,000 samples: at beta 1 all ten classes hold 2 % or more, at
     beta 0 six to eight of them, depending on the seed; a logistic regression and a small network in the place of the
@@ -153,7 +155,7 @@ def class_coverage(
     if pictures.shape[1] != num_values:
         raise ValueError(f"decode: expected pictures of {num_values} values like the images, got {pictures.shape[1]}")
     decoded = torch.isfinite(pictures).all(1)
-    known = references.flatten(1).to(pictures.dtype)
+    known = references.flatten(1).to(pictures.dtype) / image_scale(references, pictures)
     nearest = _nearest(pictures[decoded], known, context)
     counts = torch.bincount(index[nearest], minlength=len(classes))
     accuracy = math.nan

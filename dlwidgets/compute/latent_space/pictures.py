@@ -78,10 +78,35 @@ def value_range(*stacks: Tensor | None) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
-def shrunk(pictures: Float[Tensor, "picture height width *color"]) -> Float[Tensor, "picture height2 width2 *color"]:
-    """Pictures of at most `MAX_SIDE` pixels each way, by averaging areas."""
+def scales_differ(first: Tensor, second: Tensor) -> bool:
+    """Whether one of them reaches ten, and ten times as far from 0 as the other: then no range of shades fits both."""
+    small, large = sorted((_reach(first), _reach(second)))
+    return large >= 10 and large >= 10 * small
+
+
+def image_scale(images: Tensor, decoded: Tensor) -> float:
+    """What to divide images by to compare them with decoded pictures: 1, except where these are in [0, 1], to 5 %, and
+    the images, none negative, are on another scale. Then 255 for bytes, else their largest value."""
+    values = decoded[torch.isfinite(decoded)]
+    unit = len(values) > 0 and float(values.min()) >= -0.05 and float(values.max()) <= 1.05
+    if not unit or not scales_differ(images, decoded) or bool((images < 0).any()):
+        return 1.0
+    return 255.0 if images.dtype == torch.uint8 else _reach(images)
+
+
+def _reach(stack: Tensor) -> float:
+    values = stack[torch.isfinite(stack)]
+    return max(abs(float(values.min())), abs(float(values.max()))) if len(values) > 0 else 0.0
+
+
+def shrunk(
+    pictures: Float[Tensor, "picture height width *color"], max_values: int | None = None
+) -> Float[Tensor, "picture height2 width2 *color"]:
+    """Pictures of at most `MAX_SIDE` pixels each way, and about ``max_values`` numbers each, by averaging areas."""
     height, width = pictures.shape[1:3]
     scale = MAX_SIDE / max(height, width)
+    if max_values is not None:
+        scale = min(scale, math.sqrt(max_values / max(1, pictures[0].numel())))
     if scale >= 1:
         return pictures
     size = (max(1, round(height * scale)), max(1, round(width * scale)))

@@ -18,7 +18,15 @@ from dlwidgets.compute.latent_space.behind import apart, modules_behind
 from dlwidgets.compute.latent_space.contours import contour
 from dlwidgets.compute.latent_space.decoding import decode_grid, latent_box
 from dlwidgets.compute.latent_space.inputs import as_codes, as_images, as_labels
-from dlwidgets.compute.latent_space.pictures import Pictures, arranged, shrunk, to_bytes, value_range
+from dlwidgets.compute.latent_space.pictures import (
+    Pictures,
+    arranged,
+    image_scale,
+    scales_differ,
+    shrunk,
+    to_bytes,
+    value_range,
+)
 from dlwidgets.compute.latent_space.posterior import Moments, Posterior, aggregated_posterior, posterior
 from dlwidgets.compute.latent_space.projection import PCA, Projection, fit_pca, fit_umap
 
@@ -149,6 +157,7 @@ class Scene:
     prior: tuple[Float[Tensor, "point 2"], ...]
     aggregated: tuple[Float[Tensor, "point 2"], ...]
     problem: str  # why there is no grid
+    note: str  # how images and decoded pictures are shaded, where they are not on one scale; else empty
 
     def pictures(self, outputs: Tensor) -> Pictures:
         """Outputs of the decoder in the grid's shades."""
@@ -226,15 +235,14 @@ def look_from(
     like = tuple(space.images.shape[1:])
     own, own_curve = arranged(space.images, picture_shape=_fitting(space))
     own = shrunk(own)
-    image_limits = value_range(own)
-    limits = image_limits
-    decoded = None
+    limits = image_limits = value_range(own)
+    note = ""
+    sent = None
     if grid is not None:
         pictures, curve = arranged(grid, picture_shape=space.picture_shape, like=like)
-        decoded = (shrunk(pictures), curve)
-        limits = value_range(decoded[0], own if decoded[0].shape[1:] == own.shape[1:] else None)
-        if decoded[0].shape[1:] == own.shape[1:]:
-            image_limits = limits
+        decoded = shrunk(pictures)
+        limits, image_limits, note = _shades(space.images, own, decoded)
+        sent = to_bytes(decoded, limits, curve)
     small = own.numel() <= SHEET_BYTES
     sheet = None
     if again is not None:
@@ -247,7 +255,7 @@ def look_from(
         points=points,
         box=box,
         latent_box=full_box,
-        grid=None if decoded is None else to_bytes(decoded[0], limits, decoded[1]),
+        grid=sent,
         num_rows=rows,
         num_columns=columns,
         images=to_bytes(own, image_limits, own_curve) if small else None,
@@ -259,6 +267,7 @@ def look_from(
         if space.moments is None
         else outlines(plane, space.moments.mean, space.moments.covariance, CONTOUR_SHARES[1:2]),
         problem=problem,
+        note=note,
     )
 
 
@@ -326,14 +335,14 @@ def _box_on(space: LatentSpace, plane: Plane, points: Tensor) -> tuple[tuple[flo
 def _grid(
     space: LatentSpace, plane: Plane, box: Any, brief: bool, context: Context | None
 ) -> tuple[Tensor | None, int, int, str]:
-    """The outputs of a grid as fine as `GRID_BYTES` allow."""
+    """The outputs of a grid as fine as `GRID_BYTES` allow, but never very coarse."""
     middle = torch.tensor([[sum(ends) / 2 for ends in box]], dtype=torch.float64)
     try:
         first = space.coder.decode(plane.lift(middle), context, on_error="nan")[0]
         size = min(first[0].numel(), 128 * 128 * 3)
     except ValueError:
         size = 1024  # the middle cannot be decoded; perhaps other places can
-    budget = GRID_BYTES // 8 if brief else GRID_BYTES
+    budget = _grid_bytes(brief)
     one_row = space.latent_dim == 1
     columns = min(256, max(16, budget // size)) if one_row else min(48, max(8, math.isqrt(budget // size)))
     if not plane.exact:
@@ -354,6 +363,29 @@ def _grid(
     except ValueError as error:
         return None, rows, columns, str(error)
     return pictures.flatten(0, 1), rows, columns, ""
+
+
+def _grid_bytes(brief: bool) -> int:
+    return GRID_BYTES // 8 if brief else GRID_BYTES
+
+
+def _shades(images: Tensor, own: Tensor, decoded: Tensor) -> tuple[tuple[float, float], tuple[float, float], str]:
+    """Which values of decoded pictures and of images are black and white, and what has to be said of it."""
+    apart = value_range(decoded), value_range(own), ""
+    if decoded.shape[1:] != own.shape[1:]:
+        return apart
+    if not scales_differ(own, decoded):
+        together = value_range(decoded, own)
+        return together, together, ""
+    scale = image_scale(images, decoded)
+    if scale != 1:
+        note = f"The decoder's pictures are in [0, 1], the images are not: they are divided by {scale:g}."
+        return (0.0, 1.0), (0.0, scale), note
+    (low, high), (image_low, image_high), _ = apart
+    return *apart[:2], (
+        f"The images go from {image_low:g} to {image_high:g}, the decoder's pictures from {low:g} to {high:g}: "
+        "each has shades of its own."
+    )
 
 
 def _reconstructions(space: LatentSpace, context: Context | None) -> Tensor | None:

@@ -1,0 +1,54 @@
+"""What an explorer draws: shades, sizes and what is said about them."""
+
+import pytest
+import torch
+
+from dlwidgets.compute.latent_space.scene import bind_apart, explore
+
+
+def flat(codes):
+    """A decoder of grey values in (0, 1)."""
+    return torch.sigmoid(codes.sum(1))[:, None, None].expand(-1, 4, 4)
+
+
+def two_values(images):
+    return images.flatten(1)[:, :2].float() / 64 - 2
+
+
+def scene_of(images, encode=two_values, decode=flat, **kwargs):
+    return explore(bind_apart((encode, decode)), images, None, **kwargs)
+
+
+def bytes_images():
+    images = torch.randint(0, 256, (20, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images[0, 0, 0], images[0, 0, 1] = 0, 255
+    return images
+
+
+def test_bytes_and_grey_values_are_shaded_alike():
+    images = bytes_images()
+    scene = scene_of(images)
+    assert torch.equal(scene.images.values, images)
+    assert torch.equal(scene.data_pictures([3]).values[0], images[3])
+    code = torch.tensor([[0.3, -0.5]])
+    level = round(255 * float(flat(code)[0, 0, 0]))
+    assert scene.pictures(flat(code)).values.unique().tolist() == [level]
+    assert scene.reconstructions.values.float().std() > 10
+    assert scene.note == "The decoder's pictures are in [0, 1], the images are not: they are divided by 255."
+
+
+def test_other_scales_are_shaded_on_their_own():
+    images = bytes_images().float()
+    scene = scene_of(images, decode=lambda z: flat(z) - 0.5)
+    assert scene.image_limits == (0.0, 255.0)
+    low, high = scene.limits
+    assert -0.5 <= low < high <= 0.5
+    assert scene.note.startswith("The images go from 0 to 255, the decoder's pictures from -0.")
+    assert scene.note.endswith(": each has shades of its own.")
+
+
+@pytest.mark.parametrize("scale", [1, 0.3, 3])
+def test_what_is_on_one_scale_shares_its_shades(scale):
+    scene = scene_of(bytes_images().float() / 255 * scale, encode=lambda x: x.flatten(1)[:, :2] * 4)
+    assert scene.limits == scene.image_limits
+    assert scene.note == ""
