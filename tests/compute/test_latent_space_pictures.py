@@ -91,6 +91,14 @@ def test_large_pictures_shrink_by_areas():
     assert shrunk(large[:, :5, :5]).shape == (1, 5, 5, 3)
 
 
+def test_pictures_shrink_to_a_number_of_values():
+    large = torch.rand(2, MAX_SIDE, MAX_SIDE, 3)
+    small = shrunk(large, 5000)
+    assert 4500 < small[0].numel() < 5100
+    assert small.shape[1] == small.shape[2]
+    assert shrunk(small, small[0].numel()).shape == small.shape
+
+
 @pytest.mark.parametrize(
     ("image_values", "decoded_values", "differ", "scale"),
     [

@@ -52,3 +52,19 @@ def test_what_is_on_one_scale_shares_its_shades(scale):
     scene = scene_of(bytes_images().float() / 255 * scale, encode=lambda x: x.flatten(1)[:, :2] * 4)
     assert scene.limits == scene.image_limits
     assert scene.note == ""
+
+
+@pytest.mark.parametrize("form", [(3, 128, 128), (3, 400, 300), (128, 128), (3, 90, 20), (3, 32, 32), (1, 8, 8)])
+@pytest.mark.parametrize("latent_dim", [1, 2])
+@pytest.mark.parametrize("brief", [False, True])
+def test_the_grid_that_is_sent_stays_small(form, latent_dim, brief):
+    def decode(codes):
+        return torch.sigmoid(codes.sum(1)).view(-1, *[1] * len(form)).expand(-1, *form)
+
+    images = torch.rand(4, latent_dim)
+    scene = scene_of(images, encode=lambda x: x, decode=decode, brief=brief)
+    assert scene.grid.values.numel() <= (1.02 * 2**20) / (8 if brief else 1)
+    assert scene.num_columns >= 8
+    assert len(scene.grid.values) == scene.num_rows * scene.num_columns
+    if latent_dim == 2:
+        assert scene.num_rows == scene.num_columns

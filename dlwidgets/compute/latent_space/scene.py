@@ -242,7 +242,8 @@ def look_from(
         pictures, curve = arranged(grid, picture_shape=space.picture_shape, like=like)
         decoded = shrunk(pictures)
         limits, image_limits, note = _shades(space.images, own, decoded)
-        sent = to_bytes(decoded, limits, curve)
+        # What one message may carry, also where the pictures are large.
+        sent = to_bytes(shrunk(decoded, 2 * _grid_bytes(brief) // len(decoded)), limits, curve)
     small = own.numel() <= SHEET_BYTES
     sheet = None
     if again is not None:
