@@ -71,6 +71,29 @@ def test_aggregated_moments_are_those_of_the_mixture(num_samples, latent_dim, se
     assert moments.num_samples == num_samples
 
 
+@pytest.mark.parametrize(("mean", "log_variance"), [(1e300, 0.0), (-1e200, 0.0), (0.0, 800.0), (math.inf, 0.0)])
+def test_enormous_posteriors_are_left_out_and_counted(mean, log_variance):
+    q = gaussians(4, 2, seed=0)
+    means, log_variances = q.mean.clone(), q.log_variance.clone()
+    means[1, 0], log_variances[1, 0] = mean, log_variance
+    moments = aggregated_posterior(Posterior(means, log_variances))
+    kept = aggregated_posterior(Posterior(q.mean[[0, 2, 3]], q.log_variance[[0, 2, 3]]))
+    assert torch.equal(moments.mean, kept.mean)
+    assert torch.equal(moments.covariance, kept.covariance)
+    assert (moments.num_samples, moments.num_left_out) == (3, 1)
+    assert (kept.num_samples, kept.num_left_out) == (3, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_largest_valid_posteriors_have_finite_moments(dtype):
+    mean = torch.tensor([[1e30, -1e30], [-1e30, 1e30]], dtype=torch.float64).to(dtype) * 0.999
+    q = Posterior(mean, torch.full((2, 2), 2 * math.log(1e30) - 0.01, dtype=dtype))
+    assert q.valid.all()
+    moments = aggregated_posterior(q)
+    assert torch.isfinite(moments.covariance).all()
+    assert torch.isfinite(q.kl).all()
+
+
 def test_invalid_posteriors_are_left_out():
     q = gaussians(4, 2, seed=0)
     mean, log_variance = q.mean.clone(), q.log_variance.clone()

@@ -1,5 +1,7 @@
 """What an explorer draws: shades, sizes and what is said about them."""
 
+import math
+
 import pytest
 import torch
 
@@ -68,3 +70,30 @@ def test_the_grid_that_is_sent_stays_small(form, latent_dim, brief):
     assert len(scene.grid.values) == scene.num_rows * scene.num_columns
     if latent_dim == 2:
         assert scene.num_rows == scene.num_columns
+
+
+@pytest.mark.parametrize("view", ["plane", "pca"])
+@pytest.mark.parametrize(
+    ("mean", "log_variance"), [(1e300, -2.0), (0.5, 800.0), (1e29, -2.0), (0.5, 130.0), (math.nan, -2.0)]
+)
+@pytest.mark.parametrize("num_bad", [1, 9])
+def test_enormous_posteriors_do_not_stop_the_others(view, mean, log_variance, num_bad):
+    def encode(images):
+        means, log_variances = images[:, :2].double(), torch.full((len(images), 2), -2.0, dtype=torch.float64)
+        bad = images[:, 2] < num_bad
+        means[bad], log_variances[bad] = mean, log_variance
+        return means, log_variances
+
+    images = torch.rand(9, 4)
+    images[:, 2] = torch.arange(9)
+    scene = scene_of(images, encode=encode, decode=lambda z: torch.sigmoid(z.repeat(1, 2)), view=view)
+    num_invalid = 0 if mean == 1e29 or log_variance == 130.0 else num_bad
+    assert scene.space.num_invalid == num_invalid
+    assert int((~torch.isfinite(scene.points).all(1)).sum()) == num_invalid
+    assert scene.problem == ""
+    assert scene.grid is not None
+    assert all(math.isfinite(end) for ends in scene.box for end in ends)
+    if num_invalid < 9:
+        assert scene.space.moments.num_left_out == num_invalid
+        assert torch.isfinite(scene.aggregated[0]).all()
+        assert torch.isfinite(scene.space.kl).all()

@@ -12,13 +12,15 @@ from dlwidgets.compute.context import Context
 from dlwidgets.compute.latent_space.autoencoder import bind
 from dlwidgets.compute.latent_space.inputs import as_count, as_images, as_number, generator
 
+_LARGEST = 1e30  # fits in single precision, and sums of squares are finite in double
+
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
     """Gaussian posteriors q(z|x) = N(mean, sd²) of images, one row each, independent between latent dimensions.
 
-    A deterministic encoder has log-variance -inf and sd 0. Rows that the encoder gave as NaN or inf are kept as they
-    are; see `valid`.
+    A deterministic encoder has log-variance -inf and sd 0. Rows that the encoder gave as NaN, inf or enormous numbers
+    are kept as they are; see `valid`.
     """
 
     mean: Float[Tensor, "sample latent"]
@@ -36,8 +38,8 @@ class Posterior:
 
     @property
     def valid(self) -> Bool[Tensor, "sample"]:
-        """Which rows have finite means and standard deviations."""
-        return (torch.isfinite(self.mean) & torch.isfinite(self.sd)).all(1)
+        """Which rows have means and standard deviations that can be computed with: finite and not beyond 1e30."""
+        return ((self.mean.abs() <= _LARGEST) & (self.sd <= _LARGEST)).all(1)
 
     @property
     def kl(self) -> Float[Tensor, "sample latent"]:
@@ -63,7 +65,8 @@ class Moments:
     mean: Float[Tensor, "latent"]
     covariance: Float[Tensor, "latent latent"]
     covariance_of_means: Float[Tensor, "latent latent"]  # the part that the images' means explain
-    num_samples: int  # images used; those with invalid posteriors are left out
+    num_samples: int  # images used
+    num_left_out: int  # images whose posteriors are not valid
 
 
 def posterior(autoencoder: Any, images: Any, *, context: Context | None = None) -> Posterior:
@@ -99,7 +102,9 @@ def aggregated_posterior(posterior: Posterior) -> Moments:
     mean = means.mean(0)
     covariance_of_means = (means - mean).T @ (means - mean) / num_samples
     within = torch.exp(posterior.log_variance[valid].double()).mean(0)
-    return Moments(mean, covariance_of_means + torch.diag(within), covariance_of_means, num_samples)
+    return Moments(
+        mean, covariance_of_means + torch.diag(within), covariance_of_means, num_samples, len(valid) - num_samples
+    )
 
 
 def active_units(posterior: Posterior, threshold: float = 0.01) -> Bool[Tensor, "latent"]:

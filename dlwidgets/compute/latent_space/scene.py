@@ -78,6 +78,11 @@ class LatentSpace:
         return self.posterior.mean
 
     @property
+    def drawn_codes(self) -> Float[Tensor, "sample latent"]:
+        """The posterior means, NaN where the posterior is not valid."""
+        return self.codes.masked_fill(~self.posterior.valid[:, None], math.nan)
+
+    @property
     def kl(self) -> Float[Tensor, "latent"] | None:
         """The KL term of every dimension, averaged over the valid images, in nats; None for a deterministic encoder."""
         return self.posterior.kl[self.posterior.valid].mean(0) if self.posterior.stochastic else None
@@ -89,7 +94,7 @@ class LatentSpace:
 
     @property
     def num_invalid(self) -> int:
-        """How many images have a posterior that is not finite."""
+        """How many images have a posterior that is not valid, so that they are not drawn."""
         return int((~self.posterior.valid).sum())
 
 
@@ -225,7 +230,7 @@ def look_from(
 ) -> Scene:
     """The scene of a plane; ``at`` None: through the origin, or for PCA through the mean of the codes."""
     plane = plane_of(space, view, dims, at)
-    points = plane.project(space.codes)
+    points = plane.project(space.drawn_codes)
     if space.latent_dim == 1 and space.labels is not None:
         points[:, 1] = space.labels.double()  # a lane for each class
     full_box = whole_box(space)
@@ -288,10 +293,10 @@ def plane_of(space: LatentSpace, view: View, dims: tuple[int, int], at: Any) -> 
     if view == "pca":
         if num_latent < 2:
             raise ValueError("view: 'pca' needs at least two latent dimensions")
-        components = fit_pca(space.codes) if space.moments is not None else _axes(num_latent)
+        components = fit_pca(space.drawn_codes) if space.moments is not None else _axes(num_latent)
         return Plane((0, 1), components.mean if at is None else as_code(at, num_latent), components)
     if view == "umap":
-        return Plane((0, 1), torch.zeros(num_latent, dtype=torch.float64), fit_umap(space.codes))
+        return Plane((0, 1), torch.zeros(num_latent, dtype=torch.float64), fit_umap(space.drawn_codes))
     first, second = dims
     if num_latent > 1 and (first == second or not (0 <= first < num_latent and 0 <= second < num_latent)):
         raise ValueError(f"dims: expected two different dimensions from 0 to {num_latent - 1}, got {dims}")
