@@ -69,14 +69,110 @@ def after_forward(hook: Callable[[nn.Module, Any, Any], None]) -> Handle:
     return register_module_forward_hook(hook, always_call=True)
 
 
-def before_step(hook: Callable[[torch.optim.Optimizer, Any, Any], Any]) -> Handle:
+def before_step(hook: Callable[[torch.optim.Optimizer, Any, Any], Any]) -> "StepHook":
     """``hook(optimizer, args, kwargs)`` before every optimizer's step; it may return other ``(args, kwargs)``."""
-    return register_optimizer_step_pre_hook(hook)
+    return StepHook(register_optimizer_step_pre_hook, hook, _in_pre_hook)
 
 
-def after_step(hook: Callable[[torch.optim.Optimizer, Any, Any], None]) -> Handle:
+def after_step(hook: Callable[[torch.optim.Optimizer, Any, Any], None]) -> "StepHook":
     """``hook(optimizer, args, kwargs)`` after every optimizer's step."""
-    return register_optimizer_step_post_hook(hook)
+    return StepHook(register_optimizer_step_post_hook, hook, _in_post_hook)
+
+
+class StepHook:
+    """A hook around all optimizers' steps, which may be exchanged and taken back at any time, also inside a hook.
+
+    torch walks over its table of hooks while they run: an entry that came or went meanwhile would break the walk, and
+    with it the training. So what begins or ends then falls silent at once, and the table changes before the next
+    forward of any module.
+    """
+
+    def __init__(
+        self, register: Callable[[Any], Any], hook: Callable[..., Any], walking: Callable[[Any, Any], bool]
+    ) -> None:
+        self._hook: Callable[..., Any] | None = hook
+        self._register, self._walking = register, walking
+        self._entry: Any = None
+        if self._is_walked():
+            before_next_forward(self._begin)
+        else:
+            self._begin()
+
+    def become(self, hook: Callable[..., Any]) -> None:
+        """From now on ``hook`` runs instead."""
+        self._hook = hook
+        if self._entry is not None:
+            self._entry.hooks_dict_ref()[self._entry.id] = hook  # an entry that stays where it is disturbs no walk
+
+    def remove(self) -> None:
+        """Take it back; twice does nothing."""
+        if self._hook is None:
+            return
+        self._hook = None
+        if self._entry is None:
+            return
+        if self._is_walked():
+            self._entry.hooks_dict_ref()[self._entry.id] = _silent
+            before_next_forward(self._entry.remove)
+        else:
+            self._entry.remove()
+
+    def _begin(self) -> None:
+        if self._hook is not None:
+            self._entry = self._register(self._hook)
+
+    def _is_walked(self) -> bool:
+        return any(self._walking(step, inner) for top in sys._current_frames().values() for step, inner in _steps(top))
+
+
+def _silent(*_: Any) -> None:
+    return None
+
+
+def before_next_forward(run: Callable[[], None]) -> None:
+    """Call ``run`` once, before the next forward of any module."""
+
+    def once(module: nn.Module, args: Any) -> None:
+        del module, args
+        handle.remove()
+        run()
+
+    handle = before_forward(opaque(once))
+
+
+#: The code that torch puts around the ``step`` of every class of optimizers; it runs the hooks.
+_STEP = torch.optim.Optimizer.profile_hook_step(torch.optim.Optimizer.step).__code__
+
+
+def _steps(frame: Any) -> Iterator[tuple[Any, Any]]:
+    """The frames of `_STEP` in a stack, each with the one that it has called."""
+    inner = None
+    while frame is not None:
+        if frame.f_code is _STEP:
+            yield frame, inner
+        inner, frame = frame, frame.f_back
+
+
+def _in_post_hook(step: Any, inner: Any) -> bool:
+    del inner
+    return "out" in step.f_locals
+
+
+def _in_pre_hook(step: Any, inner: Any) -> bool:
+    variables = step.f_locals
+    if "out" in variables:
+        return False
+    return inner is None or inner.f_code is not getattr(variables.get("func"), "__code__", None)
+
+
+def nests(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the ``step`` of this optimizer may run the hooks of a ``step`` that it inherits, inside its own."""
+    return sum(getattr(vars(kind).get("step"), "hooked", False) for kind in type(optimizer).__mro__) > 1
+
+
+def inside_own_step(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether these are hooks of a ``step`` that the optimizer inherits, and calls inside its own."""
+    return nests(optimizer) and sum(step.f_locals.get("self") is optimizer for step, _ in _steps(sys._getframe())) > 1
 
 
 def graph_node(tensor: Tensor) -> Any:

@@ -62,7 +62,7 @@ class Rhythm:
         self._booked = 0.0  # of what is spent, up to the beginning of the sample under way
         self._costs: deque[float] = deque([0.0], maxlen=4)  # of the last samples
         self._earning: tuple[float, float] | None = None  # time and spent when the budget began to count
-        self._not_before = 0.0  # when the budget can have earned the next sample at the earliest
+        self.not_before = 0.0  # when the budget can have earned the next sample at the earliest, by `clock`
 
     def spend(self, seconds: float) -> None:
         """Note time that the meter has taken."""
@@ -77,7 +77,7 @@ class Rhythm:
         if self._every is not None or step <= LAST:
             return self.fixed(step)
         now = self.clock()
-        if now < self._not_before:
+        if now < self.not_before:
             return False
         if self._earning is None:
             self._earning = now, self.spent
@@ -86,7 +86,7 @@ class Rhythm:
         cost = max(self._costs)
         missing = self.spent - spent + cost - self._budget * training
         if missing > 0:
-            self._not_before = now + missing / self._budget
+            self.not_before = now + missing / self._budget
             return False
         while self._owed and self._owed[0][0] <= now - WINDOW:
             self._recent -= self._owed.popleft()[1]

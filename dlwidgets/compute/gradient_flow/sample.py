@@ -34,7 +34,7 @@ class Sample:
         self.change: Floats = np.zeros(0)
         self.lost: Floats = np.zeros(0)
         self.updatable: set[int] = set()  # those that an optimizer with a rate stepped
-        self.earlier: list[Sample] = []  # finished ones that turned out to be parts of this step
+        self.earlier: list[Sample] = []  # others that turned out to be parts of this step
         self._norms = norms
         self._gradings: list[tuple[list[int], Table]] = []  # parameters and their norms; the last counts
         self._sums: dict[tuple[Key, int], Tensor] = {}
@@ -43,8 +43,17 @@ class Sample:
         """Forget the passes so far: an optimizer evaluates its closure anew, and the last one counts."""
         # new containers: results still on their way from a device go to the old ones
         self.forwards, self.gradient, self.contribution, self.graph = [], {}, {}, Graph()
-        self.backward_seen = False
+        self.backward_seen = any(part.backward_seen for part in self.earlier)
         self._sums = {}
+
+    def set_aside(self) -> None:
+        """What has passed so far stays, whatever restarts from now on."""
+        self.look()
+        part = Sample(self.step, self.kept, self._norms)
+        part.forwards, part.gradient, part.contribution = self.forwards, self.gradient, self.contribution
+        part.backward_seen = self.backward_seen
+        self.earlier.append(part)
+        self.forwards, self.gradient, self.contribution = [], {}, {}
 
     def arrived(self, position: int, gradient: Tensor) -> None:
         """The gradient at the output of ``position``."""
@@ -99,6 +108,9 @@ class Sample:
         for at, table in self._gradings:
             self.parameter_gradient[at] = [table.get(~i, math.nan) for i in at]
         self._gradings.clear()
+        for part in reversed(self.earlier):
+            self._join(part)
+        self.earlier = []
         while len(self.forwards) > 1:
             last = self.forwards.pop()
             self.forwards[0].merge(last)
@@ -107,9 +119,6 @@ class Sample:
         self.lost = unchanged(self.update_ratio(), self.parameter_gradient)
         self.lost[[i for i in range(len(self.parameters)) if i not in self.updatable]] = math.nan
         self.graph, self.held = Graph(), []
-        for part in self.earlier:
-            self._join(part)
-        self.earlier = []
 
     def moved(self) -> bool:
         """Whether any weight has changed."""
@@ -129,11 +138,7 @@ class Sample:
             return self.change / self.weight
 
     def _join(self, earlier: "Sample") -> None:
-        if earlier.forwards:
-            if self.forwards:
-                self.forwards[0].merge(earlier.forwards[0])
-            else:
-                self.forwards = earlier.forwards
+        self.forwards = earlier.forwards + self.forwards
         pairs: list[tuple[dict[Any, float], dict[Any, float]]] = [
             (self.gradient, earlier.gradient),
             (self.contribution, earlier.contribution),

@@ -24,6 +24,8 @@ from .weights import Weights
 
 #: Forwards after backwards without any update, before a loop is taken for one that has no optimizer.
 PATIENCE = 64
+#: Of steps shorter than this many seconds the trigger skips so many before it looks at the clock again.
+FAST, SKIP = 1e-3, 15
 
 
 class Steps:
@@ -45,6 +47,8 @@ class Steps:
         self._weights = Weights()
         self._eagerly = observe.Eagerly()
         self._handles: list[observe.Handle] = []
+        self._before_step: observe.StepHook | None = None
+        self._after_step: observe.StepHook | None = None
         self._waiting = False  # whether they are the trigger between samples
         self._compiling = False  # whether anything could have been compiled when they were attached
         self._awaited: list[Any] = []  # the parameters whose gradients the trigger waits for
@@ -110,11 +114,24 @@ class Steps:
         self._sites.forget()
         self._provisional = []
 
-    def _detach(self) -> None:
+    def _detach(self, step_hooks: bool = True) -> None:
         observe.remove(self._handles)
         observe.remove(self._forward_trigger)
         self._handles, self._forward_trigger, self._nodes, self._waiting = [], [], [], False
+        if self._before_step is not None:
+            self._before_step.remove()
+            self._before_step = None
+        if step_hooks and self._after_step is not None:
+            self._after_step.remove()
+            self._after_step = None
         self._eagerly.stop()
+
+    def _at_step(self, hook: Callable[..., Any]) -> None:
+        """What runs after any optimizer's step from now on."""
+        if self._after_step is None:
+            self._after_step = observe.after_step(hook)
+        else:
+            self._after_step.become(hook)
 
     def _guard(self, run: Callable[..., Any]) -> Callable[..., Any]:
         """``run`` as a hook: its time is noted, and if it fails the meter lets go of the model instead of harming
@@ -152,14 +169,14 @@ class Steps:
         self.rhythm.begin_sample()
         self._sites.refresh()
         if self._sample is None:
-            self._detach()
+            self._detach(step_hooks=False)
             self._eagerly.start()
             self._handles = [
                 observe.before_forward(self._passes.interested(self._guard(self._passes.before))),
                 observe.after_forward(self._guard(self._passes.after)),
-                observe.before_step(self._guard(self._stepping)),
-                observe.after_step(self._guard(self._stepped)),
             ]
+            self._before_step = observe.before_step(self._guard(self._stepping))
+            self._at_step(self._guard(self._stepped))
         self._sample = Sample(self.step, kept, self._norms)
         self._graded, self._tasks, self._stepping_now = set(), set(), []
         self._passes.open(self._sample, None if self._ending == "optimizer" else self._backward_arrives)
@@ -177,6 +194,8 @@ class Steps:
             self._open(kept=False)
         else:
             self._wait()
+        if not self.running:  # another thread has stopped it meanwhile
+            self._let_go()
 
     def _wait(self) -> None:
         """Leave one trigger behind: the same one as before, attaching it anew at every step would exceed the budget of
@@ -184,17 +203,16 @@ class Steps:
         """
         if (
             self._waiting
-            and self._handles
             and self._compiling == observe.compiling()
-            and (self._ending == "optimizer" or all(p.requires_grad for p in self._awaited))
+            and (self._ending == "optimizer" or (self._handles and all(p.requires_grad for p in self._awaited)))
         ):
             return
         self._sample = self._passes.sample = None
-        self._detach()
+        self._detach(step_hooks=self._ending != "optimizer")
         self._weights.release()
         self._waiting, self._compiling = True, observe.compiling()
         if self._ending == "optimizer":
-            self._handles = [observe.after_step(observe.opaque(self._guard(self._passed)))]
+            self._at_step(observe.opaque(self._passing()))
         else:
             self._await_backward()
 
@@ -246,7 +264,7 @@ class Steps:
     def _stepping(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         """Before any optimizer's step, in a sampled step."""
         sample = self._sample
-        if sample is None or not self._ours(optimizer):
+        if sample is None or not self._ours(optimizer) or observe.inside_own_step(optimizer):
             return None
         if not self._given and (self._main is None or self._main() is None):
             self._main = weakref.ref(optimizer)
@@ -259,14 +277,16 @@ class Steps:
         if not callable(closure):
             self._grade(optimizer)
             return None
-        if not main:
-            return None
-        evaluate = self._restarting(closure)
+        evaluate = self._restarting(closure, alone=main)
         return ((args[0], evaluate, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "closure": evaluate})
 
-    def _restarting(self, closure: Callable[..., Any]) -> Callable[..., Any]:
-        """The closure, with the sample starting over at each evaluation: the last one counts."""
+    def _restarting(self, closure: Callable[..., Any], alone: bool) -> Callable[..., Any]:
+        """The closure, with the sample starting over at each evaluation: the last one counts. Not ``alone``: beside
+        what other optimizers of this step have seen before.
+        """
         restart = self._guard(self._restart)
+        if not alone and self._sample is not None:
+            self._sample.set_aside()
 
         @functools.wraps(closure)
         def evaluate(*args: Any, **kwargs: Any) -> Any:
@@ -281,7 +301,7 @@ class Steps:
             self._passes.restart()
 
     def _grade(self, optimizer: torch.optim.Optimizer) -> None:
-        """Take the norms of the gradients as ``optimizer`` finds them."""
+        """Take the norms of the gradients as ``optimizer`` finds them: not those of the step before."""
         sample = self._sample
         assert sample is not None
         index = {id(p): i for i, p in enumerate(sample.parameters)}
@@ -295,13 +315,14 @@ class Steps:
                     at.append(i)
                     if moves:
                         sample.updatable.add(i)
-        self._graded.update(at)
-        sample.parameter_gradients(at)
+        if sample.backward_seen:
+            self._graded.update(at)
+            sample.parameter_gradients(at)
 
     def _stepped(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         """After any optimizer's step, in a sampled step."""
         sample = self._sample
-        if sample is None or not self._ours(optimizer):
+        if sample is None or not self._ours(optimizer) or observe.inside_own_step(optimizer):
             return
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if callable(closure) and sample.parameters:
@@ -314,7 +335,7 @@ class Steps:
             return
         if self._ending != "optimizer":
             self._ending = "optimizer"
-            sample.earlier, self._provisional = self._provisional, []
+            sample.earlier, self._provisional = self._provisional + sample.earlier, []
         self._end()
 
     def _leads(self, optimizer: torch.optim.Optimizer) -> bool:
@@ -331,9 +352,40 @@ class Steps:
             return True
         return False
 
+    def _passing(self) -> Callable[[torch.optim.Optimizer, Any, Any], None]:
+        """The trigger: it is part of every step, so most are only counted, and of fast ones few are timed."""
+        passed, rhythm, clock, compiling = self._guard(self._passed), self.rhythm, self.rhythm.clock, observe.compiling
+        last, skip, skipped = clock(), 0, 0
+        leader = None if self._main is None else self._main()
+        nests = leader is not None and observe.nests(leader)
+
+        def hook(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+            nonlocal last, skip, skipped
+            began = clock() if skipped >= skip else 0.0
+            main = self._main
+            if main is not None and main() is optimizer and compiling() is self._compiling and not nests:
+                if not began:
+                    skipped += 1
+                    self.step += 1
+                    return
+                if began < rhythm.not_before:
+                    rhythm.spent += (clock() - began) * skipped  # about what one that is skipped takes
+                    self.step += 1
+                    self._strangers = 0
+                    skip, last = SKIP if began - last < FAST * (skipped + 1) else 0, began
+                    skipped = 0
+                    rhythm.spent += clock() - began
+                    return
+            skipped = 0
+            passed(optimizer, args, kwargs)
+
+        return hook
+
     def _passed(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         """After any optimizer's step, between samples."""
         del args, kwargs
+        if observe.inside_own_step(optimizer):
+            return
         main = None if self._main is None else self._main()
         if main is optimizer or (not self._given and self._ours(optimizer) and self._leads(optimizer)):
             self._strangers = 0
