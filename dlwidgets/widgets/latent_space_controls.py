@@ -60,10 +60,12 @@ class PlaneControls:
         self.view = ipywidgets.Dropdown(
             options=[("principal components", "pca"), ("two dimensions", "plane"), ("UMAP, approximate", "umap")],
             description="plane",
-            layout={"width": "270px"},
+            style={"description_width": "42px"},
+            layout={"width": "232px"},
         )
-        self.x = ipywidgets.Dropdown(description="x", layout={"width": "150px"})
-        self.y = ipywidgets.Dropdown(description="y", layout={"width": "150px"})
+        narrow = {"style": {"description_width": "14px"}, "layout": {"width": "90px"}}
+        self.x = ipywidgets.Dropdown(description="x", **narrow)
+        self.y = ipywidgets.Dropdown(description="y", **narrow)
         self._rest = ipywidgets.Box()
         self._rest.add_class("dlw-latent-controls")
         self._sliders: list[ipywidgets.FloatSlider] = []
@@ -105,6 +107,7 @@ class PlaneControls:
         """Which dimensions there are, and where the plane goes through the others."""
         num_latent = scene.space.latent_dim
         self._remaining: list[int] = []
+        self.typed.layout.width = "200px" if num_latent <= 2 else "270px"
         self._second.layout.display = None if num_latent > 2 else "none"
         hide(self.manifold, scene.grid is None or scene.grid.curve)  # of curves there is none
         if num_latent <= 2:
@@ -130,7 +133,13 @@ class PlaneControls:
 
     def _slider(self, dim: int) -> ipywidgets.FloatSlider:
         slider = ipywidgets.FloatSlider(
-            value=0.0, min=-0.1, max=0.1, step=0.01, description=f"z{dim + 1}", layout={"width": "240px"}
+            value=0.0,
+            min=-0.1,
+            max=0.1,
+            step=0.01,
+            description=f"z{dim + 1}",
+            style={"description_width": "28px"},
+            layout={"width": "210px"},
         )
         slider.observe(lambda _: self._moved() if self._moved else None, "value")
         return slider

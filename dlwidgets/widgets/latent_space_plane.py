@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dlwidgets.compute.latent_space.probing import Look, Place, Walk
     from dlwidgets.compute.latent_space.scene import Scene
 
+MAX_LANES, MAX_LETTERS = 20, 6  # so many classes are named at the axis, in so many letters
 PRIOR_COLOR, DATA_COLOR, OWN_COLOR, PATH_COLOR = "#808080", "#d55e00", "#cc79a7", "#009e73"
 
 
@@ -30,7 +31,7 @@ class LatentPlane:
         figure, picture, legend: what is displayed.
     """
 
-    def __init__(self, height: int = 480) -> None:
+    def __init__(self) -> None:
         self.grid = DecodedGrid()
         self.cloud = PointCloud(size=5, opacity=0.75)
         scales = self.cloud.scales
@@ -52,7 +53,7 @@ class LatentPlane:
             update_on_move=True,
             visible=False,
         )
-        self.figure = point_figure(self.cloud, height=height)
+        self.figure = point_figure(self.cloud)
         self.figure.marks = [
             self.manifold,
             self.prior,
@@ -62,7 +63,7 @@ class LatentPlane:
             self.path,
             self.ends,
         ]
-        self.figure.layout.flex = "3 1 320px"
+        self.figure.layout.height, self.figure.layout.flex = "auto", "3 1 320px"  # the style sheet makes it a square
         self.figure.add_class("dlw-latent-plane")
         self.figure.fig_margin = {"top": 8, "bottom": 40, "left": 48, "right": 8}
         self.pan_zoom = self.figure.interaction
@@ -95,6 +96,7 @@ class LatentPlane:
         self.picture.axis_names = axes = axis_names(scene)
         for axis, name in zip(self.figure.axes, [*axes, "class" if names else ""], strict=False):
             axis.label = name
+        self._number_lanes(names if space.latent_dim == 1 else None)
         self.picture.exact, self.picture.exact_at = None, []
         self.picture.looked_at = -1
         self.picture.images = None if scene.images is None else to_plot(scene.images.values)
@@ -105,6 +107,20 @@ class LatentPlane:
         _draw(self.prior, prior)
         _draw(self.aggregated, aggregated)
         _draw(self.posterior, ())
+
+    def _number_lanes(self, names: list[str] | None) -> None:
+        """With one latent dimension the height is a class, or means nothing (no names); None: it is a number."""
+        axis = self.figure.axes[1]
+        if names is None:
+            axis.tick_values, axis.tick_labels, axis.visible = None, None, True
+            return
+        few = len(names) <= MAX_LANES
+        axis.tick_values = np.arange(len(names), dtype=np.float32) if few else None
+        short = {
+            str(i): name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 1]}…" for i, name in enumerate(names)
+        }
+        axis.tick_labels = short if few else None
+        axis.visible = len(names) > 0
 
     def show_points(self, points: Any) -> None:
         """Move the points, and nothing else; those that are NaN are left out."""

@@ -83,4 +83,4 @@ class PriorPictures:
             self.bars.x = np.array([visible(str(name)) for name in coverage.classes])
             self.bars.y = share = to_plot(coverage.share)
             top = float(share.max(initial=0.02))
-            self.bars.scales["y"].max, self._ruler.tick_values = top, np.array([0.0, top])
+            self.bars.scales["y"].max, self._ruler.tick_values = 1.15 * top, np.array([0.0, top])

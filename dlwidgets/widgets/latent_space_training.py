@@ -123,8 +123,8 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         self._label(self._replay.slider, "Epoch to show")
         self._own(self._replay.link)
         if self._compact:
-            self._plane.figure.layout.height = "260px"
-            self._plane.figure.layout.flex = "1 1 240px"
+            self._plane.figure.layout.flex = "none"
+            self._plane.figure.layout.width = "auto"
             for part in (
                 self._selection_strip,
                 self._path_strip,
