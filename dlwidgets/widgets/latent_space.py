@@ -15,6 +15,7 @@ from dlwidgets.widgets.latent_space_plane import KLBars, LatentPlane
 from dlwidgets.widgets.latent_space_selection import Selectable
 from dlwidgets.widgets.latent_space_strips import MAX_SHOWN, PriorPictures, show_encodings, show_path, show_pictures
 from dlwidgets.widgets.latent_space_words import (
+    axis_names,
     counted,
     describe_contours,
     describe_problem,
@@ -189,7 +190,7 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
                 self._plane.cloud.selected = change["new"]
             self._ask_selected()
 
-    def _on_z(self, change: Any) -> None:
+    def _on_z(self, change: Any, through: bool = True) -> None:
         from dlwidgets.compute.latent_space.probing import point_of
 
         if change["new"] is None or self._scene is None:
@@ -200,18 +201,18 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
             self._plane.cloud.pointer = list(point)
         if not self._scene.plane.exact:
             self._ask("place", point, z=code)
-        elif space.latent_dim > 2:
+        elif space.latent_dim > 2 and through:
             with self._assigning():
                 self.at = code
             self._ask_scene()
         else:
             self._ask("place", point)
 
-    def _on_first_z(self) -> None:
-        """The code of the constructor, whose length can be checked only now."""
+    def _put_probe(self, through: bool) -> None:
+        """On a first plane (which is to go ``through`` it) and on another one, the probe goes to where its code is."""
         try:
-            self._on_z({"new": self._as_code("z", self.z)})
-        except (TypeError, ValueError) as error:
+            self._on_z({"new": self._as_code("z", self.z)}, through)
+        except (TypeError, ValueError) as error:  # only now can the code be checked
             with self._assigning():
                 self.z = None
             self._show_error(error)
@@ -350,16 +351,16 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
     # What the runner answers
 
     def _took_scene(self, scene: "Scene") -> None:
-        first, self._scene, self.result = self._scene is None, scene, scene.space
+        before, self._scene, self.result = self._scene, scene, scene.space
         for topic in ("place", "look", "encodings"):
             self._found.pop(topic, None)
         if describe_problem(scene):
             self._show_error(ValueError(describe_problem(scene)))
-        if first and self.z is not None:
-            self._on_first_z()
+        if self.z is not None and (before is None or axis_names(before) != axis_names(scene)):
+            self._put_probe(through=before is None)
         elif len(self._plane.cloud.pointer) == 2:
             self._ask("place", tuple(self._plane.cloud.pointer))
-        if first:
+        if before is None:
             self._ask_selected()
         if self.path is not None:
             self._ask_path()

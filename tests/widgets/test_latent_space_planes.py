@@ -165,6 +165,36 @@ def test_dimensions_that_do_not_exist_are_refused_and_what_is_shown_stays(record
     made.close()
 
 
+def test_on_another_plane_the_probe_stays_at_its_code(recorder: Any) -> None:
+    made = explore(first_four)
+    made.view = "plane"  # and before it is there
+    made.z = (0.5, 0.1, 0.2, 0.3)
+    made.wait(LONG)
+    assert made._plane.picture.axis_names == ["z1", "z2"]
+    assert made.z == pytest.approx((0.5, 0.1, 0.2, 0.3))
+    assert made._plane.cloud.pointer == pytest.approx([0.5, 0.1])
+    made.dims = (3, 2)
+    made.wait(LONG)
+    assert made.z == pytest.approx((0.5, 0.1, 0.2, 0.3))
+    assert made._plane.cloud.pointer == pytest.approx([0.3, 0.2])
+    made.at = (0.9, 0.8, 0.7, 0.6)
+    made.dims = (0, 1)
+    made.wait(LONG)
+    assert made.z == pytest.approx((0.5, 0.1, 0.7, 0.6)), "a plane that was asked for is not moved"
+    made.close()
+
+
+def test_one_latent_dimension_names_the_lanes(recorder: Any) -> None:
+    made = explore(first_one, labels=["lying", "upright", "lying"] * 10)
+    axis = made._plane.figure.axes[1]
+    assert (axis.tick_values.tolist(), axis.tick_labels) == ([0, 1], {"0": "lying", "1": "uprig…"})
+    assert axis.visible
+    made.close()
+    made = explore(first_one)
+    assert not made._plane.figure.axes[1].visible, "the height means nothing"
+    made.close()
+
+
 def one_with_variance(images: Tensor) -> tuple[Tensor, Tensor]:
     return first_one(images), torch.full((len(images), 1), 2 * math.log(SD), dtype=images.dtype)
 
