@@ -259,6 +259,46 @@ def test_labels_of_every_kind():
     assert torch.equal(every.labels, every.train_index)
 
 
+class Column:
+    """A column of a table, as numpy sees it."""
+
+    def __init__(self, values, dtype):
+        self.values, self.dtype = values, dtype
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype=dtype or self.dtype)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (np.array(["cat", "ant", "bee"] * 4, dtype=object), ("ant", "bee", "cat")),
+        (np.array([np.str_("cat"), "ant", "bee"] * 4, dtype=object), ("ant", "bee", "cat")),
+        (Column(["cat", "ant", "bee"] * 4, object), ("ant", "bee", "cat")),
+        (np.array([3, np.int8(1), 2] * 4, dtype=object), (1, 2, 3)),
+        (np.array([True, np.False_] * 6, dtype=object), (False, True)),
+        *(
+            [(np.array(["cat", "ant", "bee"] * 4, dtype=np.dtypes.StringDType()), ("ant", "bee", "cat"))]
+            if hasattr(np, "dtypes") and hasattr(np.dtypes, "StringDType")
+            else []
+        ),
+    ],
+)
+def test_labels_as_objects(labels, classes):
+    vae = train_vae(some_images(12), labels, epochs=0)
+    assert vae.classes == classes
+    given = np.asarray(labels)
+    assert [vae.classes[i] for i in vae.labels] == [given[i] for i in vae.train_index]
+    assert {type(each) for each in vae.classes} <= {str, int, bool}
+
+
+@pytest.mark.parametrize("beta", [np.float32(2), np.array(2), torch.tensor(2.0), torch.tensor(2, requires_grad=False)])
+def test_beta_may_be_any_number(beta):
+    vae = train_vae(some_images(), epochs=1, beta=beta)
+    assert same(vae, train_vae(some_images(), epochs=1, beta=2.0))
+    assert type(vae.beta) is float
+
+
 def test_few_images():
     assert train_vae(some_images(2), epochs=1).codes.shape == (2, 1, 2)
     assert train_vae(some_images(1), epochs=1, held_out=some_images(1)).codes.shape == (2, 1, 2)
@@ -288,6 +328,12 @@ def test_few_images():
         ({"labels": "cat"}, ValueError, r"labels: expected one label for each of the 12 images, got shape \(\)"),
         ({"labels": [1, 2]}, ValueError, r"labels: expected one label for each of the 12 images, got shape \(2,\)"),
         ({"labels": np.zeros(12)}, TypeError, r"labels: expected integers or strings, got float64"),
+        (
+            {"labels": np.array(["a", 1, None] * 4, dtype=object)},
+            TypeError,
+            "labels: expected integers or strings, got objects of the types NoneType, int, str",
+        ),
+        ({"labels": np.array([0.5] * 12, dtype=object)}, TypeError, "labels: .*got objects of the types float"),
         ({"labels": torch.zeros(12, 10, dtype=torch.int64)}, ValueError, r"labels: .*\(12, 10\)"),
         ({"latent_dim": 0}, ValueError, r"latent_dim: expected an integer >= 1, got 0"),
         ({"latent_dim": 2.0}, TypeError, r"latent_dim: expected an integer, got 2.0"),
@@ -295,6 +341,10 @@ def test_few_images():
         ({"beta": -1}, ValueError, r"beta: expected a finite number >= 0, got -1"),
         ({"beta": math.nan}, ValueError, r"beta: expected a finite number >= 0, got nan"),
         ({"beta": "1"}, TypeError, r"beta: expected a number, got '1'"),
+        ({"beta": torch.ones(2)}, TypeError, r"beta: expected a number, got tensor"),
+        ({"beta": torch.ones(1)}, TypeError, r"beta: expected a number, got tensor"),
+        ({"beta": np.array(True)}, TypeError, r"beta: expected a number, got True"),
+        ({"beta": torch.tensor(1j)}, TypeError, r"beta: expected a number, got 1j"),
         ({"epochs": -1}, ValueError, r"epochs: expected an integer >= 0, got -1"),
         ({"epochs": 1.5}, TypeError, r"epochs: expected an integer"),
         ({"seed": "a"}, TypeError, r"seed: expected an integer, got 'a'"),

@@ -87,7 +87,9 @@ def as_count(value: Any, name: str, minimum: int = 1) -> int:
 
 
 def as_number(value: Any, name: str, *, positive: bool = False) -> float:
-    """A finite number, not negative, or positive where asked."""
+    """A finite number, not negative, or positive where asked; a tensor or an array of no axes is one too."""
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0:
+        value = value.item()
     if isinstance(value, bool) or not hasattr(value, "__float__") or isinstance(value, (Tensor, np.ndarray)):
         raise TypeError(f"{name}: expected a number, got {value!r:.80}")
     number = float(value)
@@ -99,18 +101,31 @@ def as_number(value: Any, name: str, *, positive: bool = False) -> float:
 def as_labels(labels: Any, num_samples: int) -> tuple[tuple[Any, ...], Int[Tensor, "sample"]]:
     """The distinct labels, sorted, and for every sample the index of its own among them.
 
-    Labels are integers, booleans or strings; floats are refused because equality of floats makes no classes.
+    Labels are integers, booleans or strings, in a tensor, a list or anything that numpy makes an array of, such as a
+    column of a table; floats are refused because equality of floats makes no classes.
     """
     try:
         values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     except ValueError as error:
         raise TypeError("labels: expected integers or strings, got a ragged list") from error
+    if values.dtype.kind in "OT":  # objects; numpy's strings of variable length
+        values = _of_one_kind(values)
     if values.dtype.kind not in "iubU":
         raise TypeError(f"labels: expected integers or strings, got {values.dtype}")
     if values.shape != (num_samples,):
         raise ValueError(f"labels: expected one label for each of the {num_samples} images, got shape {values.shape}")
     classes, index = np.unique(values, return_inverse=True)
     return tuple(classes.tolist()), torch.from_numpy(index.astype(np.int64))
+
+
+def _of_one_kind(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array of objects as one of strings, integers or booleans, if all of them are that."""
+    items = values.ravel().tolist()
+    for kind in (str, (bool, np.bool_), (int, np.integer)):
+        if all(isinstance(item, kind) for item in items):
+            return np.array(items).reshape(values.shape)
+    names = ", ".join(sorted({type(item).__name__ for item in items}))
+    raise TypeError(f"labels: expected integers or strings, got objects of the types {names}")
 
 
 def generator(seed: Any, stream: int = 0) -> torch.Generator:
