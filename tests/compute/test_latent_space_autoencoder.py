@@ -236,6 +236,15 @@ def test_the_models_own_type_is_used():
     assert decode((nn.Identity(), lambda z: z.double() * 2), torch.ones(1, 2).double()).dtype == torch.float64
 
 
+def test_a_callers_autocast_changes_nothing():
+    model = (nn.Sequential(nn.Flatten(), linear(12, 2)), linear(2, 12))
+    mean, picture = posterior(model, some_images()).mean, decode(model, [0.3, 0.7])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(posterior(model, some_images()).mean, mean)
+        assert torch.equal(decode(model, [0.3, 0.7]), picture)
+        assert torch.is_autocast_enabled("cpu")
+
+
 def test_integer_images_reach_an_encoder_as_they_are():
     table = nn.Embedding(10, 2)
     codes = posterior((lambda ids: table(ids).mean(1), nn.Identity()), torch.arange(8).view(2, 4))

@@ -156,6 +156,9 @@ def test_the_global_state_is_neither_used_nor_changed():
         assert same(expected, train_vae(images, epochs=2))
     with torch.inference_mode():
         assert same(expected, train_vae(images + 0, epochs=2))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert same(expected, train_vae(images, epochs=2))
+        assert torch.is_autocast_enabled("cpu")
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     torch.set_default_device("meta")
@@ -211,6 +214,14 @@ def test_the_context_stops_the_training_between_batches():
     patient = Listener()
     train_vae(some_images(301), held_out=some_images(5), epochs=2, context=patient)
     assert patient.questions >= 2 * 4  # 301 images are four batches
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_what_is_cancelled_before_it_starts_raises(epochs):
+    listener = Listener(stop_after=0)
+    with pytest.raises(Cancelled):
+        train_vae(some_images(), epochs=epochs, context=listener)
+    assert listener.reports == listener.snapshots == []
 
 
 def test_a_context_that_publishes_sees_the_space_forming():
@@ -353,6 +364,7 @@ def test_few_images():
         ({"held_out": torch.full((3, 3, 4), 2.0)}, ValueError, r"held_out: expected values in \[0, 1\]"),
         ({"held_out": 7}, TypeError, r"held_out: expected a tensor or a numpy array, got int"),
         ({"device": "nowhere"}, ValueError, r"device 'nowhere' cannot be used"),
+        ({"device": "meta"}, ValueError, r"device: expected one that holds values, got 'meta'"),
         ({"device": 3.5}, TypeError, r"device must be"),
     ],
 )

@@ -16,6 +16,7 @@ from dlwidgets.compute.context import Cancelled, Context, require, tick
 from dlwidgets.compute.device import choose_device
 from dlwidgets.compute.latent_space.evidence import cross_entropy
 from dlwidgets.compute.latent_space.inputs import as_count, as_labels, as_number, as_unit_images, generator, shape
+from dlwidgets.compute.latent_space.untouched import own_precision
 
 _BATCH = 100
 _LEARNING_RATE = 2e-3
@@ -117,9 +118,10 @@ def train_vae(
     measure on, or None: a random sixth of ``images``. ``device``: None is the CPU. ``kl_warm_up``: number of epochs
     over which beta rises linearly from 0; 0 is off.
 
-    On the CPU the same seed (and number of threads) gives the same result; the global random states are left alone.
-    ``context`` hears of every epoch and is asked before every batch whether to stop (then `Cancelled` is raised). If it
-    also has a method ``publish``, that is called with a `Snapshot` before training and after every epoch; snapshots are
+    On the CPU the same seed (and number of threads) gives the same result, also under a caller's autocast; all random
+    numbers come from generators of its own, the global ones are neither used nor changed. ``context`` hears of every
+    epoch and is asked before every epoch and batch whether to stop (then `Cancelled` is raised). If it also has a
+    method ``publish``, that is called with a `Snapshot` before training and after every epoch; snapshots are
     independent of what comes later and can be pickled, so they may travel between processes.
 
     Raises TypeError for the wrong kind of argument; ValueError for values outside [0, 1], NaN, shapes or lengths that
@@ -135,7 +137,9 @@ def train_vae(
     if measured.shape[1:] != train.shape[1:]:
         raise ValueError(f"held_out: expected images of shape {shape(train)[1:]}, got {shape(measured)[1:]}")
     target = choose_device("cpu" if device is None else device)
-    with torch.inference_mode(False), torch.enable_grad():
+    if target.type == "meta":
+        raise ValueError("device: expected one that holds values, got 'meta'")
+    with torch.inference_mode(False), torch.enable_grad(), own_precision():
         codes = torch.empty(epochs + 1, len(train), latent_dim, dtype=torch.float32, device="cpu")
         scores = torch.empty(epochs + 1, 2, dtype=torch.float64, device="cpu")
         model = MLPAutoencoder(shape(train)[1:], latent_dim, generator(seed, _INIT)).to(target)
@@ -144,6 +148,7 @@ def train_vae(
         trainer = _Trainer(model, train.flatten(1).to(target).clone(), seed, context)
         evaluation = _Evaluation(measured.flatten(1).to(target), latent_dim, seed)
         for epoch in range(epochs + 1):
+            _stop_if_asked(context)
             if epoch > 0:
                 trainer.run_epoch(beta * min(1.0, epoch / kl_warm_up) if kl_warm_up else beta)
             codes[epoch] = _means(model, trainer.images)
@@ -201,8 +206,7 @@ class _Trainer:
         noise = torch.randn(size, generator=self.source, dtype=torch.float32, device="cpu").to(self.images.device)
         shuffled = self.images[order.to(self.images.device)]
         for x, epsilon in zip(shuffled.split(_BATCH), noise.split(_BATCH), strict=True):
-            if self.context is not None and self.context.cancelled():
-                raise Cancelled("training")
+            _stop_if_asked(self.context)
             mean, log_variance = self.model.encode(x)
             logits = self.model.logits(mean + torch.exp(0.5 * log_variance) * epsilon)
             loss = F.binary_cross_entropy_with_logits(logits, x, reduction="sum")
@@ -234,6 +238,11 @@ class _Evaluation:
                 reconstruction += float(entropy.double().sum()) / 2
             kl += float(_kl(mean.double(), log_variance.double()).sum())
         return reconstruction / len(self.images), kl / len(self.images)
+
+
+def _stop_if_asked(context: Context | None) -> None:
+    if context is not None and context.cancelled():
+        raise Cancelled("training")
 
 
 def _kl(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -10,8 +10,19 @@ from dlwidgets.compute.observe import mode
 
 
 @contextmanager
+def own_precision() -> Iterator[None]:
+    """Inside, a caller's autocast is off: results do not depend on where a function is called from."""
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextmanager
 def untouched(*modules: nn.Module) -> Iterator[None]:
-    """Inside, the modules are in eval mode and nothing is recorded for gradients; afterwards all is as before.
+    """Inside, the modules are in eval mode and in their own precision, and nothing is recorded for gradients;
+    afterwards all is as before.
 
     Modes and buffers (their values and which tensors they are) are put back bitwise. Parameters are not copied, because
     this runs for every movement of a pointer: they change only if the modules' own code writes to them.
@@ -27,7 +38,7 @@ def untouched(*modules: nn.Module) -> Iterator[None]:
         with ExitStack() as stack:
             for module in modules:
                 stack.enter_context(mode(module, False))
-            with torch.no_grad():
+            with torch.no_grad(), own_precision():
                 yield
     finally:
         for part, saved in tables:
