@@ -286,3 +286,223 @@ def test_a_page_without_a_kernel_goes_on_decoding(chromium, tmp_path, width):
     page.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth")
     assert errors == []
     context.close()
+
+
+MANIFOLD = """([x, y]) => {
+    const canvas = document.querySelector('canvas.dlw-manifold-picture');
+    const column = Math.round((0.5 + x / 6 * 0.95) * canvas.width);
+    const row = Math.round((0.5 - y / 6 * 0.95) * canvas.height);
+    return [...canvas.getContext('2d').getImageData(column, row, 1, 1).data];
+}"""
+# What there is to see of the marks drawn in a colour, by their paths.
+LINES = """(color) => [...document.querySelectorAll('.dlw-latent-plane path')].filter((path) =>
+    getComputedStyle(path).stroke === color && path.getBoundingClientRect().width > 1).length"""
+GREY, ORANGE, GREEN = "rgb(128, 128, 128)", "rgb(213, 94, 0)", "rgb(0, 158, 115)"
+
+
+def drag(plane, *places):
+    plane.page.mouse.move(*plane.point(*places[0]))
+    plane.page.mouse.down()
+    for place in places[1:]:
+        plane.page.mouse.move(*plane.point(*place), steps=4)
+    plane.page.mouse.up()
+
+
+def test_the_controls_do_what_they_say(shown):
+    notebook, plane = shown
+    page = notebook.page
+    # the manifold is painted: its left and right halves of a tile are the two numbers of the code there
+    assert page.evaluate(MANIFOLD, [2, 2])[3] == 0
+    page.get_by_role("slider", name="How strongly the decoded plane shows").press("End")
+    page.wait_for_function(f"({MANIFOLD})([2, 2])[3] === 255")
+    for place in ((2, 2), (-2, -2)):
+        red, green, blue, _ = page.evaluate(MANIFOLD, place)
+        assert red == green == blue
+        assert red == pytest.approx(sigmoid(place[0]), abs=25)
+    # contours
+    wait_for_lines = f"([color, count]) => ({LINES})(color) === count"
+    page.wait_for_function(wait_for_lines, arg=[GREY, 3])
+    page.wait_for_function(wait_for_lines, arg=[ORANGE, 1])
+    page.get_by_role("button", name="contours", exact=True).click()
+    page.wait_for_function(wait_for_lines, arg=[GREY, 0])
+    page.wait_for_function(wait_for_lines, arg=[ORANGE, 0])
+    page.get_by_text("Grey: the prior").wait_for(state="hidden")
+    # what dragging does
+    page.get_by_role("button", name="brush", exact=True).click()
+    drag(plane, (-2.9, 2.9), (-1, -2.9))
+    notebook.wait_for_python("explorer.selected == (0, 2)")
+    page.locator(".dlw-filmstrip").get_by_text("2 images selected.").wait_for()
+    page.get_by_role("button", name="lasso", exact=True).click()
+    drag(plane, (0, 1), (-1, -1), (1, -1), (0, 1))
+    notebook.wait_for_python("explorer.selected == (4,)")
+    assert notebook.python("explorer._plane.cloud.scales['x'].min") == -3
+    page.get_by_role("button", name="move", exact=True).click()
+    drag(plane, (0, 1), (1, 1))
+    notebook.wait_for_python("abs(explorer._plane.cloud.scales['x'].min + 4) < 0.1")
+    assert notebook.python("explorer.selected") == [4]
+    notebook.execute("explorer._plane.cloud.scales['x'].min, explorer._plane.cloud.scales['x'].max = -3, 3")
+    # a path; the classes' means lie in opposite directions
+    strip = page.locator(".dlw-filmstrip")
+    page.get_by_label("Kind of path").select_option("spherical")
+    page.get_by_role("button", name="path", exact=True).click()
+    strip.get_by_text("Along the spherical path").wait_for()
+    page.wait_for_function(f"({LINES})('{GREEN}') > 0")
+    page.get_by_label("Kind of path").select_option("linear")
+    strip.get_by_text("Along the linear path").wait_for()
+    notebook.execute("explorer.path_kind = 'spherical'; explorer.path = ((-1, 0), (1, 0)); explorer.wait()")
+    page.locator(".dlw-error").get_by_text("opposite directions").wait_for()
+    strip.get_by_text("Along the").wait_for(state="hidden")
+    page.wait_for_function(f"({LINES})('{GREEN}') === 0")
+    drag(plane, (1, 0), (1, 1), (1, 2))
+    strip.get_by_text("Along the spherical path").wait_for()
+    page.locator(".dlw-error").wait_for(state="hidden")
+    page.get_by_role("button", name="path", exact=True).click()
+    strip.get_by_text("Along the").wait_for(state="hidden")
+    assert notebook.errors == []
+
+
+def test_four_dimensions_are_chosen_for_the_axes(notebook):
+    cell = (
+        "images = torch.rand(40, 2, 2, dtype=torch.float64)\n"
+        "four = (lambda images: images.flatten(1), lambda codes: codes.reshape(-1, 2, 2))\n"
+        "explorer = LatentSpaceExplorer(four, images, view='plane')\n"
+        "explorer"
+    )
+    opened = notebook([SETUP, cell])
+    opened.run_all()
+    page = opened.page
+    labels = (
+        "[...document.querySelectorAll('.dlw-latent-plane text.axislabel')].map((label) => label.textContent).join()"
+    )
+    sliders = (
+        "[...document.querySelectorAll('.widget-hslider')].filter((each) => /^z[0-9]/.test(each.textContent))"
+        ".map((each) => each.textContent.slice(0, 2)).join()"
+    )
+    page.wait_for_function(f"{labels} === 'z1,z2' && {sliders} === 'z3,z4'")
+    page.get_by_label("Dimension along x").select_option("z4")
+    page.wait_for_function(f"{labels} === 'z4,z2' && {sliders} === 'z1,z3'")
+    page.get_by_label("Dimension along y").select_option("z4")
+    page.wait_for_function(f"{labels} === 'z2,z4' && {sliders} === 'z1,z3'")
+    page.get_by_label("Which plane").select_option("principal components")
+    page.wait_for_function(f"{labels} === 'PC1,PC2'")
+    assert opened.errors == []
+
+
+# The pixels painted in the colour of the first class, and the bars with a height, of every panel.
+BLUE = """() => [...document.querySelectorAll('canvas.dlw-points-picture')].map((canvas) => {
+    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    let count = 0;
+    for (let i = 0; i < data.length; i += 4) {
+        count += data[i + 3] > 60 && data[i] < 40 && data[i + 2] > 140;
+    }
+    return count;
+})"""
+BARS = """() => [...document.querySelectorAll('.dlw-latent-prior')].map((prior) =>
+    [...prior.querySelectorAll('rect.bar')].filter((bar) => bar.getBoundingClientRect().height > 0.5).length)"""
+
+
+def test_three_panels_train_and_share_a_legend(notebook):
+    cell = (
+        "images = torch.rand(90, 4, 4)\n"
+        "images[::3] *= 0.1\n"
+        "panels = LatentSpaceExplorer.train(images, ['dark', 'grey', 'light'] * 30, beta=(0, 1, 4), epochs=20000)\n"
+        "panels"
+    )
+    opened = notebook([SETUP, cell])
+    opened.run_all()
+    page = opened.page
+    for panel in range(3):
+        within = page.locator(".dlw-latent-panel").nth(panel)
+        within.locator(".dlw-progress").get_by_text(re.compile(r"epoch [1-9]\d* of 20000: ELBO")).wait_for()
+        before = within.get_by_role("progressbar").evaluate("(bar) => bar.value")
+        page.wait_for_function(
+            "([n, value]) => document.querySelectorAll('.dlw-latent-panel')[n].querySelector('progress').value > value",
+            arg=[panel, before],
+        )
+        within.get_by_role("button", name="Stop").dispatch_event("click")
+        opened.wait_for_python(f"not panels.explorers[{panel}]._busy")
+    opened.execute("for each in panels.explorers:\n    each._options['epochs'] = 3\n    each.refresh()\npanels.wait()")
+    shares = opened.python("[int((each._prior_pictures.bars.y > 0.01).sum()) for each in panels.explorers]")
+    page.wait_for_function(f"JSON.stringify(({BARS})()) === '{str(shares).replace(' ', '')}'")
+    assert page.locator(".dlw-legend").count() == 1
+    for name in ("grey", "light"):
+        page.get_by_role("button", name=name).click()
+    page.wait_for_function(f"({BLUE})().length === 3 && ({BLUE})().every((count) => count > 0)")
+    page.get_by_role("button", name="dark").click()
+    page.wait_for_function(f"({BLUE})().every((count) => count === 0)")
+    opened.wait_for_python("all(each.cloud.hidden == [0, 1, 2] for each in panels.explorers)")
+    assert opened.errors == []
+
+
+ODD = """
+import ipywidgets
+
+def far(codes):
+    if bool((codes.abs() > 2).any()):
+        raise RuntimeError("too far out")
+    return decode(codes)
+
+def some_nowhere(images):
+    mean, log_variance = encode(images)
+    return torch.where(mean[:, :1] > 1, math.nan, mean), log_variance
+
+def nowhere(images):
+    return torch.full((len(images), 2), math.nan), torch.full((len(images), 2), math.nan)
+
+def one(images):
+    mean = torch.logit(images.flatten(1)[:, :1])
+    return mean, torch.full_like(mean, -2.0)
+
+def from_one(codes):
+    return torch.sigmoid(codes.double()).repeat(1, 4).reshape(-1, 2, 2)
+
+images = decode(corners)
+odd = [
+    LatentSpaceExplorer((encode, far), images, names),
+    LatentSpaceExplorer((some_nowhere, decode), images, names),
+    LatentSpaceExplorer((nowhere, decode), images, names),
+    LatentSpaceExplorer((encode, decode), images[:1]),
+    LatentSpaceExplorer((encode, decode), images),
+    LatentSpaceExplorer((encode, decode), images, ["alone"] * 5),
+    LatentSpaceExplorer((one, from_one), images, names),
+    LatentSpaceExplorer((encode, decode), images, dims=(0, 5)),
+]
+ipywidgets.VBox(odd)
+"""
+SAID = [
+    "The decoder gives no picture at",
+    "2 images not drawn, because the code is not finite",
+    "5 images not drawn, because the code is not finite",
+    "1 image in 2 latent dimensions; KL",
+    "5 images in 2 latent dimensions; KL",
+    "5 images in 2 latent dimensions; 1 class; KL",
+    "5 images in 1 latent dimension; 3 classes",
+    "dims: expected two different dimensions from 0 to 1, got (0, 5)",
+]
+
+
+def test_odd_input_is_said_or_shown_and_the_explorer_goes_on(notebook):
+    opened = notebook([SETUP, ODD], height=6000)
+    opened.run_all()
+    opened.execute("for each in odd:\n    each.wait()\nodd[-1].dims = (0, 1)\nodd[-1].wait()")
+    page = opened.page
+    for nth, words in enumerate(SAID[:-1]):
+        page.locator(".dlw-exhibit").nth(nth).get_by_text(words).first.wait_for()
+    assert opened.python("odd[-1].error") == ""
+    for nth in range(len(SAID)):
+        plane = Plane(page, nth)
+        page.mouse.move(*plane.point(0.5, 0.25))
+        page.wait_for_function("n => document.querySelectorAll('.dlw-decoded')[n].dataset.source === 'exact'", arg=nth)
+        grey = page.evaluate(
+            PIXELS.replace(".querySelector(", f".querySelectorAll('.dlw-decoded')[{nth}].querySelector("), "here"
+        )
+        assert grey[2] == pytest.approx(sigmoid(0.5), abs=6)
+    # with one latent dimension prior and posteriors are outlined too
+    plane = Plane(page, 6)
+    seen = LINES.replace(
+        "document.querySelectorAll('.dlw-latent-plane",
+        "document.querySelectorAll('.dlw-latent-plane')[6].querySelectorAll('",
+    )
+    assert page.evaluate(seen, GREY) == 3
+    assert page.evaluate(seen, ORANGE) == 1
+    assert opened.errors == []
