@@ -21,7 +21,8 @@ def without_draws(run: Callable[[], Any], again: Callable[[], Any]) -> Any:
     Only then: while it runs in a thread of its own a cell may seed and draw, and that must stay. What this thread draws
     from torch's generators is seen. Whatever else moves a state (numpy, Python, ``torch.manual_seed``) does not tell
     who it was: so ``again``, a short piece of the same work, runs a few more times, each time after a pause. Moves in
-    every run and in no pause are its own; otherwise a cell draws, and all states are left as they are then.
+    every run and in no pause are its own; otherwise a cell draws, and all states are left as they are then. Not
+    noticed, so not taken back, is numpy's or Python's seed set anew in every run: the states then always end the same.
     """
     before = _states()
     draws = Draws(before)
