@@ -94,6 +94,25 @@ def image_scale(images: Tensor, decoded: Tensor) -> float:
     return 255.0 if images.dtype == torch.uint8 else _reach(images)
 
 
+def shades(images: Tensor, own: Tensor, decoded: Tensor) -> tuple[tuple[float, float], tuple[float, float], str]:
+    """Which values of decoded pictures and of images are black and white, and what has to be said of it."""
+    apart = value_range(decoded), value_range(own), ""
+    if decoded.shape[1:] != own.shape[1:]:
+        return apart
+    if not scales_differ(own, decoded):
+        together = value_range(decoded, own)
+        return together, together, ""
+    scale = image_scale(images, decoded)
+    if scale != 1:
+        note = f"The decoder's pictures are in [0, 1], the images are not: they are divided by {scale:g}."
+        return (0.0, 1.0), (0.0, scale), note
+    (low, high), (image_low, image_high), _ = apart
+    return *apart[:2], (
+        f"The images go from {image_low:g} to {image_high:g}, the decoder's pictures from {low:g} to {high:g}: "
+        "each has shades of its own."
+    )
+
+
 def _reach(stack: Tensor) -> float:
     values = stack[torch.isfinite(stack)]
     return max(abs(float(values.min())), abs(float(values.max()))) if len(values) > 0 else 0.0

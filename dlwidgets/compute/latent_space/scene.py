@@ -21,8 +21,7 @@ from dlwidgets.compute.latent_space.inputs import as_codes, as_images, as_labels
 from dlwidgets.compute.latent_space.pictures import (
     Pictures,
     arranged,
-    image_scale,
-    scales_differ,
+    shades,
     shrunk,
     to_bytes,
     value_range,
@@ -34,6 +33,8 @@ View = Literal["plane", "pca", "umap"]
 
 GRID_BYTES = 512 * 1024
 SHEET_BYTES = 1024 * 1024
+"""What one message may carry: a grid of more has smaller pictures, other pictures are sent one by one."""
+
 MAX_SIDE_APPROXIMATE = 16
 """Nodes of the grid along each side of a plane whose way back is approximate, and slow."""
 
@@ -246,9 +247,8 @@ def look_from(
     if grid is not None:
         pictures, curve = arranged(grid, picture_shape=space.picture_shape, like=like)
         decoded = shrunk(pictures)
-        limits, image_limits, note = _shades(space.images, own, decoded)
-        # What one message may carry, also where the pictures are large.
-        sent = to_bytes(shrunk(decoded, 2 * _grid_bytes(brief) // len(decoded)), limits, curve)
+        limits, image_limits, note = shades(space.images, own, decoded)
+        sent = to_bytes(shrunk(decoded, SHEET_BYTES // len(decoded)), limits, curve)
     small = own.numel() <= SHEET_BYTES
     sheet = None
     if again is not None:
@@ -348,7 +348,7 @@ def _grid(
         size = min(first[0].numel(), 128 * 128 * 3)
     except ValueError:
         size = 1024  # the middle cannot be decoded; perhaps other places can
-    budget = _grid_bytes(brief)
+    budget = GRID_BYTES // 8 if brief else GRID_BYTES
     one_row = space.latent_dim == 1
     columns = min(256, max(16, budget // size)) if one_row else min(48, max(8, math.isqrt(budget // size)))
     if not plane.exact:
@@ -369,29 +369,6 @@ def _grid(
     except ValueError as error:
         return None, rows, columns, str(error)
     return pictures.flatten(0, 1), rows, columns, ""
-
-
-def _grid_bytes(brief: bool) -> int:
-    return GRID_BYTES // 8 if brief else GRID_BYTES
-
-
-def _shades(images: Tensor, own: Tensor, decoded: Tensor) -> tuple[tuple[float, float], tuple[float, float], str]:
-    """Which values of decoded pictures and of images are black and white, and what has to be said of it."""
-    apart = value_range(decoded), value_range(own), ""
-    if decoded.shape[1:] != own.shape[1:]:
-        return apart
-    if not scales_differ(own, decoded):
-        together = value_range(decoded, own)
-        return together, together, ""
-    scale = image_scale(images, decoded)
-    if scale != 1:
-        note = f"The decoder's pictures are in [0, 1], the images are not: they are divided by {scale:g}."
-        return (0.0, 1.0), (0.0, scale), note
-    (low, high), (image_low, image_high), _ = apart
-    return *apart[:2], (
-        f"The images go from {image_low:g} to {image_high:g}, the decoder's pictures from {low:g} to {high:g}: "
-        "each has shades of its own."
-    )
 
 
 def _reconstructions(space: LatentSpace, context: Context | None) -> Tensor | None:
