@@ -17,7 +17,11 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.modules.module import (
+    _global_forward_hooks_with_kwargs,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 
@@ -67,6 +71,22 @@ def before_forward(hook: Callable[[nn.Module, Any], None]) -> Handle:
 def after_forward(hook: Callable[[nn.Module, Any, Any], None]) -> Handle:
     """``hook(module, args, output)`` after every forward of every module, also after one that raised (output None)."""
     return register_module_forward_hook(hook, always_call=True)
+
+
+def after_forward_with_keywords(hook: Callable[..., None]) -> Handle:
+    """``hook(module, args, kwargs, output)`` like `after_forward`; torch leaves kwargs out after one that raised."""
+    return _KeywordHook(hook)
+
+
+class _KeywordHook:
+    """Removes also the mark that a hook wants keywords, which torch's own handle leaves behind."""
+
+    def __init__(self, hook: Callable[..., None]) -> None:
+        self._handle = register_module_forward_hook(hook, with_kwargs=True, always_call=True)
+
+    def remove(self) -> None:
+        self._handle.remove()
+        _global_forward_hooks_with_kwargs.pop(self._handle.id, None)
 
 
 def before_step(hook: Callable[[torch.optim.Optimizer, Any, Any], Any]) -> "StepHook":
@@ -173,6 +193,30 @@ def nests(optimizer: torch.optim.Optimizer) -> bool:
 def inside_own_step(optimizer: torch.optim.Optimizer) -> bool:
     """Whether these are hooks of a ``step`` that the optimizer inherits, and calls inside its own."""
     return nests(optimizer) and sum(step.f_locals.get("self") is optimizer for step, _ in _steps(sys._getframe())) > 1
+
+
+def forwards_under_way(module: nn.Module) -> int:
+    """How many calls of ``module`` have begun and not ended in this thread."""
+    number, frame = 0, sys._getframe()
+    while frame is not None:
+        if frame.f_code is _CALL and frame.f_locals.get("self") is module:
+            number += 1
+        frame = frame.f_back  # type: ignore[assignment]
+    return number
+
+
+def stand_ins() -> bool:
+    """Whether this thread is inside ``functional_call``, where other tensors stand in for a module's parameters."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code is _FUNCTIONAL_CALL:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+_CALL = nn.Module._call_impl.__code__
+_FUNCTIONAL_CALL = torch.nn.utils.stateless._functional_call.__code__
 
 
 def graph_node(tensor: Tensor) -> Any:

@@ -58,6 +58,7 @@ def reference_watch(meters: list[Any]) -> Any:
         state = {"depth": 0, "active": False}
         handles: list[Any] = []
         hooked: set[int] = set()
+        leaves: dict[tuple[Key, int], Any] = {}
 
         def visit() -> None:
             for name, module in model.named_modules():
@@ -83,8 +84,10 @@ def reference_watch(meters: list[Any]) -> Any:
                 key = name, call
                 for x in floats(output):
                     ref.values.setdefault(key, []).append(array(x))
-                    if x.requires_grad:
-                        x.register_hook(lambda g: arrived(key, g))
+                    if x.requires_grad and (key, id(x)) not in leaves:
+                        handle = x.register_hook(lambda g: arrived(key, g))
+                        if x.is_leaf:  # it outlives the step
+                            leaves[key, id(x)] = handle
 
             return hook
 
@@ -141,6 +144,9 @@ def reference_watch(meters: list[Any]) -> Any:
             for name, g in ref.parameter_gradients.items():
                 row["parameter_gradient"][name] = float(np.linalg.norm(g))
             ref.rows.append(row)
+            for handle in leaves.values():
+                handle.remove()
+            leaves.clear()
             ref.values, ref.gradients, ref.before, ref.parameter_gradients = {}, {}, {}, {}
 
         visit()

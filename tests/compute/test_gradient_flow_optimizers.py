@@ -1,5 +1,6 @@
 """The meter beside other hooks at optimizers' steps, and with optimizers that are not alone or call each other."""
 
+import itertools
 import threading
 from typing import Any
 
@@ -16,7 +17,7 @@ from dlwidgets.compute.gradient_flow.rhythm import ALWAYS
 def net(*sizes: int) -> nn.Sequential:
     torch.manual_seed(0)
     layers: list[nn.Module] = []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in itertools.pairwise(sizes):
         layers += [nn.Linear(a, b), nn.Tanh()]
     return nn.Sequential(*layers[:-1])
 

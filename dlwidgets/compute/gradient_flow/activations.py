@@ -1,5 +1,6 @@
 """The activations of one forward pass: collected in blocks, summed up a block at a time."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -110,6 +111,7 @@ class Activations:
 
     def add(self, position: int, site: Site, x: Tensor) -> None:
         """Take the output ``x`` (detached) of ``site`` at ``position``: its values may change right afterwards."""
+        self._moments.expect(position)
         inherited = self._layout
         if site.layout is not None:
             self._layout = site.layout
@@ -169,6 +171,10 @@ class Activations:
             moments.add(position, 0.0, 0.0, 0.0, 0.0, float(host[0]))
 
         self._transfer.read(count.view(1), use)
+
+    def add_unknown(self, position: int) -> None:
+        """The input of a module that is judged by it could not be seen."""
+        self._moments.add(position, 0.0, 0.0, 0.0, 0.0, math.nan)
 
     def flush(self) -> None:
         """Sum up whatever waits."""

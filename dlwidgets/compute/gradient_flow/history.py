@@ -85,7 +85,9 @@ class History:
         with self._lock:
             if self._cached is None:
                 self._cached = self._build(overhead)
-            return dataclasses.replace(self._cached, overhead=overhead)
+            # copies: somebody may write into them, before a logarithm say
+            tables = {name: getattr(self._cached, name).clone() for name in _BY_POSITION + _BY_PARAMETER}
+            return dataclasses.replace(self._cached, overhead=overhead, **tables)
 
     def _changed(self) -> None:
         self._cached = None
@@ -118,19 +120,19 @@ class History:
         row = (mean, std, zeros, saturated, dead, gradient)
         self._by_position.append(width, dict(zip(_BY_POSITION, row, strict=True)))
         if self._nonfinite is None:
-            self._find_nonfinite(sample, np.flatnonzero(used & ~np.isfinite(mean)))
+            self._find_nonfinite(sample, mean)
         return lively
 
-    def _find_nonfinite(self, sample: Sample, activations: np.ndarray) -> None:
-        what, found = "the output of", activations[:1].tolist()
+    def _find_nonfinite(self, sample: Sample, mean: np.ndarray) -> None:
+        # both are in the order in which they came: forwards from the input on, gradients from the loss on
+        finite = self._thresholds.finite
+        what = "the output of"
+        found = [at for at, row in sample.moments().rows.items() if row[0] > 0 and not finite(mean[at])]
         if not found:
-            # the backward pass meets the last position first
-            what, found = (
-                "the gradient at the output of",
-                [at for at, n in sample.gradient.items() if not math.isfinite(n)],
-            )
+            what = "the gradient at the output of"
+            found = [at for at, norm in sample.gradient.items() if not finite(norm)]
         if found:
-            at = max(found)
+            at = found[0]
             self._nonfinite = sample.step, f"{what} {list(self._positions)[at]}"
             self._background.nonfinite_position = at
 
@@ -141,6 +143,7 @@ class History:
             row = np.full(width, np.nan)
             row[sample.columns] = values
             rows.append(row)
+        self._background.graded.update(sample.columns[i] for i in sample.graded)
         self._by_parameter.append(width, dict(zip(_BY_PARAMETER, rows, strict=True)))
 
     def _write_shared(self, sample: Sample, names: dict[int, str]) -> None:
@@ -165,7 +168,7 @@ class History:
     def _build(self, overhead: Overhead) -> GradientFlow:
         loss = torch.tensor([float(value) for value in self._losses], dtype=torch.float64)
         nonfinite = self._nonfinite
-        broken = np.flatnonzero(~np.isfinite(loss.numpy()))
+        broken = [i for i, value in enumerate(loss.tolist()) if not self._thresholds.finite(value)]
         if len(broken) and (nonfinite is None or self._loss_steps[broken[0]] < nonfinite[0]):
             nonfinite = self._loss_steps[broken[0]], f"the loss ({float(loss[broken[0]])})"
         flow = GradientFlow(

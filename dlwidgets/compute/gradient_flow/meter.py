@@ -4,6 +4,7 @@ import contextlib
 import numbers
 import operator
 import warnings
+import weakref
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from .rhythm import Overhead, Rhythm
 from .steps import Steps
 from .verdicts import Thresholds
 
-#: What is attached to a model now, by the model's identity: at most one meter each, also if nobody remembers the meter.
+#: What is attached to a model now, by the model's identity: at most one meter each.
 _attached: dict[int, Steps] = {}
 
 
@@ -23,7 +24,8 @@ class Meter:
     """Watches the gradients of ``model`` while somebody trains it; made by `watch`.
 
     Use it as a context manager, or call `attach` and `detach` (from the callbacks of a ``fit()``, say). `result` may
-    be called at any time and from any thread. Attaching again begins a new record.
+    be called at any time and from any thread. Attaching again begins a new record. A meter that nobody remembers any
+    more, as when a notebook's cell is run again, lets go of its model.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Meter:
         self._optimizers = optimizers
         self._budget, self._every, self._thresholds = budget, every, thresholds
         self._steps = self._new_record()
+        self._forgotten: Any = None
 
     def __enter__(self) -> "Meter":
         """Attach."""
@@ -64,14 +67,14 @@ class Meter:
         self._steps = self._new_record()
         self._steps.start()
         _attached[id(self.model)] = self._steps
+        self._forgotten = weakref.finalize(self, _let_go, self._steps, id(self.model))
+        self._forgotten.atexit = False
 
     def detach(self) -> None:
         """Stop watching: afterwards no hook is left anywhere. Detaching twice does nothing."""
         if not self.attached:
             return
-        self._steps.stop()
-        if _attached.get(id(self.model)) is self._steps:
-            del _attached[id(self.model)]
+        self._forgotten()
         if self.failure is not None:
             warnings.warn(self.failure, UserWarning, stacklevel=3)
 
@@ -135,6 +138,12 @@ class Meter:
     def _new_record(self) -> Steps:
         rhythm = Rhythm(self._budget, self._every)
         return Steps(self.model, self._optimizers, rhythm, History(self._thresholds))
+
+
+def _let_go(steps: Steps, model: int) -> None:
+    steps.stop()
+    if _attached.get(model) is steps:
+        del _attached[model]
 
 
 def watch(

@@ -47,6 +47,7 @@ class Passes:
         self._first = 0  # number of the first forward of the sample
         self._moments = Moments()
         self._clones: dict[int, Tensor] = {}  # inputs that an in-place activation is about to overwrite
+        self._leaves: dict[tuple[int, Any], Arrival] = {}  # outputs that outlive the step: parameters, inputs
         self._users: dict[int, dict[int, list[Any]]] = {}  # parameter -> position -> nodes of its outputs
         self._shared: set[int] = set()  # parameters that several positions use
         self._samples = 0
@@ -83,10 +84,14 @@ class Passes:
         self._num_calls = self._num_arrivals = 0
         return counts
 
+    def leave(self) -> None:
+        """Nothing is sampled for a while: remove what is left in graphs."""
+        observe.remove(self._handles)
+        self._handles, self._leaves = [], {}
+
     def release(self) -> None:
         """Remove what is left in graphs and give memory back."""
-        observe.remove(self._handles)
-        self._handles = []
+        self.leave()
         self.activations.forget()
         self.sample = None
         self._users, self._segment, self._clones = {}, [], {}
@@ -120,6 +125,8 @@ class Passes:
 
     def root_begins(self) -> None:
         """A forward of the whole model begins."""
+        if self._depth and observe.forwards_under_way(self._model) < 2:
+            self._depth = 0  # the last one did not come to its end, and torch told nobody: it was interrupted
         if self._depth == 0:
             self._training = False
             if self._model.training and ordinary():
@@ -158,8 +165,11 @@ class Passes:
             return self._training
         return module.training and ordinary()
 
-    def after(self, module: nn.Module, args: Any, output: Any) -> None:
-        """After every forward of every module in the process."""
+    def after(self, module: nn.Module, args: Any, *rest: Any) -> None:
+        """After every forward of every module in the process; ``rest``: kwargs, if it did not raise, and the output."""
+        output = rest[-1]
+        if not args and rest[0] and len(rest) == 2:
+            args = tuple(rest[0].values())
         site = self._sites.by_id.get(id(module))
         if site is not None:
             self._num_calls += 1
@@ -200,7 +210,7 @@ class Passes:
         site.calls = call + 1
         if call == len(site.positions):
             rule = site.saturation
-            where = Position(site.name, call, site.kind)
+            where = Position(site.name, call, type(site.module).__name__)  # a lazy module has become another
             site.positions.append(
                 self._history.position(
                     where, rule is not None, rule is not None and rule.resting, passes_on(site.module)
@@ -227,13 +237,24 @@ class Passes:
             entered = self._clones.pop(id(site.module), None)
             if entered is None and args and isinstance(args[0], Tensor):
                 entered = args[0].detach()
-            if entered is not None and entered.is_floating_point():
+            if entered is not None and entered.is_floating_point() and not self._overwritten(site, args, entered):
                 self.activations.add_input(position, rule, entered)
+            else:
+                self.activations.add_unknown(position)
+
+    @staticmethod
+    def _overwritten(site: Site, args: Any, entered: Tensor) -> bool:
+        """Whether what entered is gone: the module worked in place, and no hook could see its keywords before."""
+        return site.clone_input and entered.data_ptr() == args[0].data_ptr()
 
     # ------------------------------------------------------------------- the way back
 
     def _hook(self, position: int, x: Tensor) -> tuple[Any, Arrival]:
         node = observe.graph_node(x)
+        if x.grad_fn is None and (position, node) in self._leaves:
+            arrival = self._leaves[position, node]
+            arrival.forward = self._number
+            return node, arrival
         arrival = Arrival(self._deliver, position, self._number, x)
         self._handles.append(observe.on_gradient(node, arrival))
         if x._is_view():
@@ -241,8 +262,7 @@ class Passes:
             if other is not None:
                 self._handles.append(observe.on_gradient(*other))
         if x.grad_fn is None:
-            assert self.sample is not None
-            self.sample.held.append(node)  # it would not outlive this function otherwise
+            self._leaves[position, node] = arrival  # the node would not outlive this function otherwise
         return node, arrival
 
     def _arrived(self, arrival: Arrival, gradient: Tensor) -> None:

@@ -25,7 +25,6 @@ class Sample:
         self.gradient: dict[int, float] = {}  # by position
         self.contribution: dict[Key, float] = {}  # of shared parameters
         self.graph = Graph()
-        self.held: list[Any] = []  # nodes of the graph that nobody else holds yet
         self.backward_seen = False
         self.parameters: list[Any] = []
         self.columns: list[int] = []  # of each parameter in the record
@@ -33,6 +32,7 @@ class Sample:
         self.weight: Floats = np.zeros(0)
         self.change: Floats = np.zeros(0)
         self.lost: Floats = np.zeros(0)
+        self.graded: set[int] = set()  # those that have a gradient, whatever its norm
         self.updatable: set[int] = set()  # those that an optimizer with a rate stepped
         self.earlier: list[Sample] = []  # others that turned out to be parts of this step
         self._norms = norms
@@ -107,6 +107,7 @@ class Sample:
         self.transfer.finish()
         for at, table in self._gradings:
             self.parameter_gradient[at] = [table.get(~i, math.nan) for i in at]
+            self.graded.update(i for i in at if ~i in table)
         self._gradings.clear()
         for part in reversed(self.earlier):
             self._join(part)
@@ -118,7 +119,7 @@ class Sample:
             self.updatable = set(range(len(self.parameters)))
         self.lost = unchanged(self.update_ratio(), self.parameter_gradient)
         self.lost[[i for i in range(len(self.parameters)) if i not in self.updatable]] = math.nan
-        self.graph, self.held = Graph(), []
+        self.graph = Graph()
 
     def moved(self) -> bool:
         """Whether any weight has changed."""
@@ -126,7 +127,7 @@ class Sample:
 
     def fed(self) -> list[Any]:
         """The parameters to which a gradient came."""
-        return [p for p, norm in zip(self.parameters, self.parameter_gradient, strict=True) if not math.isnan(norm)]
+        return [self.parameters[i] for i in sorted(self.graded)]
 
     def moments(self) -> Moments:
         """What is known of the activations, once finished."""

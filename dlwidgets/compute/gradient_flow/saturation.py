@@ -59,6 +59,11 @@ def _outside(middle: float, half: float) -> Mark:
     return lambda x, out: torch.sub(x, middle, out=out).abs_().ge_(half)
 
 
+def _clipped(low: float, high: float) -> Mark:
+    """x <= low or x >= high."""
+    return lambda x, out: torch.le(x, low, out=out).add_(x >= high)
+
+
 def _inside(middle: float, half: float) -> Callable[[np.ndarray], bool]:
     """Whether all |x - middle| < half."""
     largest, smallest, high, low = np.maximum.reduce, np.minimum.reduce, middle + half, middle - half
@@ -164,7 +169,7 @@ def _leaky(module: nn.Module) -> Saturation:
 def _hardtanh(module: nn.Module) -> Saturation:
     low, high = float(module.min_val), float(module.max_val)  # type: ignore[arg-type]
     resting = isinstance(module, nn.ReLU6)
-    return _output(_outside((low + high) / 2, (high - low) / 2), "hardtanh", low, high, resting=resting)
+    return _output(_clipped(low, high), "hardtanh", low, high, resting=resting)
 
 
 def _softplus(module: nn.Module) -> Saturation:
@@ -209,7 +214,7 @@ _RULES: dict[type[nn.Module], Callable[[nn.Module], Saturation]] = {
     nn.ReLU: _fixed("relu", _zero, resting=True),
     nn.ReLU6: _hardtanh,
     nn.Hardtanh: _hardtanh,
-    nn.Hardsigmoid: _two_sided("hardsigmoid", 0.5, 0.5),
+    nn.Hardsigmoid: _fixed("hardsigmoid", _clipped(0.0, 1.0)),
     nn.LeakyReLU: _leaky,
     nn.ELU: _elu,
     nn.SELU: _selu,

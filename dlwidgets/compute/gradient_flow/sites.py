@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
+from .. import observe
 from .saturation import Saturation, saturation
 
 #: Where the units of an output lie: along axis 1, or along the axis that so many others follow.
@@ -62,8 +63,8 @@ class Sites:
         self.by_id, self.known, self.parameters, self.in_place, self.identities = {}, {}, {}, set(), set()
 
     def refresh(self) -> bool:
-        """Look at the model again; True if anything was replaced, added or removed since."""
-        if self.known and self._sign() == self._signature:
+        """Look at the model again; True if anything was replaced, added or removed since, for good."""
+        if self.known and (self._sign() == self._signature or observe.stand_ins()):
             return False
         old = self.by_id
         self.by_id, self.known = {}, {}

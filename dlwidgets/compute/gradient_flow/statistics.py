@@ -153,6 +153,11 @@ class Moments:
         self.rows: dict[int, list[float]] = {}
         self.alive: dict[int, np.ndarray] = {}
 
+    def expect(self, position: int) -> None:
+        """Numbers of ``position`` will come: rows are in the order of the calls, in whatever order these are summed."""
+        if position not in self.rows:
+            self.rows[position] = [0.0, 0.0, 0.0, 0.0, 0.0]
+
     def add(self, position: int, count: float, mean: float, squares: float, zeros: float, saturated: float) -> None:
         """Pool more elements of ``position``."""
         known = self.rows.get(position)

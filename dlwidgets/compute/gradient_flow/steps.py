@@ -173,7 +173,7 @@ class Steps:
             self._eagerly.start()
             self._handles = [
                 observe.before_forward(self._passes.interested(self._guard(self._passes.before))),
-                observe.after_forward(self._guard(self._passes.after)),
+                observe.after_forward_with_keywords(self._guard(self._passes.after)),
             ]
             self._before_step = observe.before_step(self._guard(self._stepping))
             self._at_step(self._guard(self._stepped))
@@ -209,6 +209,7 @@ class Steps:
             return
         self._sample = self._passes.sample = None
         self._detach(step_hooks=self._ending != "optimizer")
+        self._passes.leave()
         self._weights.release()
         self._waiting, self._compiling = True, observe.compiling()
         if self._ending == "optimizer":

@@ -37,6 +37,12 @@ class Thresholds:
         A module with parameters is called shared from so many calls in one forward pass on.
     dominated: float
         From this share on one call is said to contribute nearly all of a shared gradient.
+    largest: float
+        An activation's mean, a gradient's norm or a loss is not finite when it is nan or not below this in size.
+    unused_steps: int
+        A parameter is unused when no gradient arrived in at least so many sampled steps, and in none.
+    frozen_parameters: int
+        Frozen parameters are reported from so many on.
     window: int
         The verdicts on gradients, saturation and updates look at the median of so many last sampled steps.
     """
@@ -49,18 +55,33 @@ class Thresholds:
     lost_fraction: float = 0.5
     shared_calls: int = 2
     dominated: float = 0.9
+    largest: float = math.inf
+    unused_steps: int = 1
+    frozen_parameters: int = 1
     window: int = 8
 
     def __post_init__(self) -> None:
         """Refuse limits that no number can meet."""
-        for name in ("vanishing", "exploding", "dead_fraction", "saturated_fraction", "lost_fraction", "dominated"):
+        for name in (
+            "vanishing",
+            "exploding",
+            "dead_fraction",
+            "saturated_fraction",
+            "lost_fraction",
+            "dominated",
+            "largest",
+        ):
             value = getattr(self, name)
             if not (isinstance(value, (int, float)) and value > 0):
                 raise ValueError(f"{name} must be a number above 0, got {value!r}")
-        for name in ("dead_values", "shared_calls", "window"):
+        for name in ("dead_values", "shared_calls", "unused_steps", "frozen_parameters", "window"):
             value = getattr(self, name)
             if not (isinstance(value, int) and value > 0):
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+    def finite(self, value: float) -> bool:
+        """Whether ``value`` is a number below `largest` in size."""
+        return abs(value) < self.largest
 
 
 @dataclass(frozen=True)
@@ -107,6 +128,7 @@ class Background:
     )  # its zeros are somebody else's (pooling, dropout, ...), or weights'
     frozen: tuple[str, ...] = ()
     trained: tuple[str, ...] = ()
+    graded: set[int] = field(default_factory=set)  # parameters to which a gradient came, be it nan
     nonfinite_position: int | None = None
     values: dict[int, float] = field(default_factory=dict)  # values seen per unit
 
@@ -160,14 +182,15 @@ def _nonfinite(flow: GradientFlow, background: Background) -> Iterator[Verdict]:
     if flow.nonfinite is None:
         return
     step, what = flow.nonfinite
-    sentence = f"In step {step} {what} was not finite (nan or infinite) for the first time."
+    limit = flow.thresholds.largest
+    how = "not finite (nan or infinite)" if limit == math.inf else f"not below {limit:g} in size"
+    sentence = f"In step {step} {what} was {how} for the first time."
     at = background.nonfinite_position
     about_loss = what.startswith("the loss")
     positions = () if at is None or about_loss else (flow.positions[at],)
-    evidence = {"step": float(step)}
+    evidence = {"step": float(step), "threshold": limit}
     if about_loss:
-        first = int(np.flatnonzero(~np.isfinite(flow.loss.numpy()))[0])
-        evidence["loss"] = float(flow.loss[first])
+        evidence["loss"] = next(value for value in flow.loss.tolist() if not flow.thresholds.finite(value))
     yield Verdict("non-finite", sentence, evidence, positions, step=step)
 
 
@@ -404,31 +427,30 @@ def _lost(flow: GradientFlow, background: Background) -> Iterator[Verdict]:
 
 
 def _unused(flow: GradientFlow, background: Background) -> Iterator[Verdict]:
-    gradient = flow.parameter_gradient_norm.numpy()
-    if np.isnan(gradient).all():
+    least = flow.thresholds.unused_steps
+    if not background.graded or len(flow.steps) < least:
         return
     trained = set(background.trained)
-    names = [
-        name
-        for i, name in enumerate(flow.parameters)
-        if name in trained and i < gradient.shape[1] and np.isnan(gradient[:, i]).all()
-    ]
+    names = [name for i, name in enumerate(flow.parameters) if name in trained and i not in background.graded]
     if names:
         sentence = (
             f"{_and_more(names)}: no gradient ever arrived in the {len(flow.steps)} sampled steps. "
             "There is no path from the loss back to it: unused, detached or overwritten."
         )
-        evidence = {"num_parameters": float(len(names)), "num_steps": float(len(flow.steps))}
+        evidence = {"num_parameters": float(len(names)), "num_steps": float(len(flow.steps)), "threshold": float(least)}
         yield Verdict("unused", sentence, evidence, parameters=tuple(names))
 
 
 def _frozen(flow: GradientFlow, background: Background) -> Iterator[Verdict]:
-    del flow
-    names = background.frozen
-    if names:
-        number = len(names)
+    names, least = background.frozen, flow.thresholds.frozen_parameters
+    number = len(names)
+    if number >= least:
         sentence = f"{_and_more(list(names))}: frozen (requires_grad is off), so no training changes " + (
             "them." if number > 1 else "it."
         )
-        evidence = {"num_parameters": float(number), "num_trained": float(len(background.trained))}
+        evidence = {
+            "num_parameters": float(number),
+            "num_trained": float(len(background.trained)),
+            "threshold": float(least),
+        }
         yield Verdict("frozen", sentence, evidence, parameters=names)
