@@ -31,7 +31,10 @@ def explore(codes: Tensor = CORNERS, labels: Any = None, encode: Any = as_they_a
     ("codes", "labels"),
     [
         (CORNERS, None),
-        (CORNERS - torch.tensor([0.0, 1.2]), None),  # the box's upper quarter runs through the origin
+        (
+            CORNERS - torch.tensor([0.0, 1.2], dtype=torch.float64),
+            None,
+        ),  # the box's upper quarter runs through the origin
         (CORNERS[[0, 3]], [0, 1]),  # the classes lie in opposite directions
         (CORNERS, [0, 1, 1, 0]),  # their means agree
         (torch.cat([CORNERS, CORNERS], 1), None),
