@@ -111,16 +111,14 @@ class LatentPlane:
     def _number_lanes(self, names: list[str] | None) -> None:
         """With one latent dimension the height is a class, or means nothing (no names); None: it is a number."""
         axis = self.figure.axes[1]
-        if names is None:
-            axis.tick_values, axis.tick_labels, axis.visible = None, None, True
-            return
-        few = len(names) <= MAX_LANES
-        axis.tick_values = np.arange(len(names), dtype=np.float32) if few else None
-        short = {
-            str(i): name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 1]}…" for i, name in enumerate(names)
-        }
-        axis.tick_labels = short if few else None
-        axis.visible = len(names) > 0
+        axis.visible = names is None or len(names) > 0
+        axis.tick_values = axis.tick_labels = None
+        if names and len(names) <= MAX_LANES:
+            axis.tick_values = np.arange(len(names), dtype=np.float32)
+            axis.tick_labels = {
+                str(lane): name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 1]}…"
+                for lane, name in enumerate(names)
+            }
 
     def show_points(self, points: Any) -> None:
         """Move the points, and nothing else; those that are NaN are left out."""
