@@ -76,7 +76,7 @@ class YourModel(Section):
         self._eval = dots(scales, VERMILLION, marker="diamond", size=70)
         marks = [self._bars, self._spread, self._mean, self._eval]
         self._figure = figure(marks, "class", "probability", y_ticks=PROBABILITY_TICKS, height=280)
-        self._table = ipywidgets.Label()
+        self._table = ipywidgets.Label(tabbable=True)  # so that the arrow keys scroll it
         self._table.add_class("dlw-dropout-table")
         self._choice = ipywidgets.Dropdown(
             options=[("1", 0)], description="input", style={"description_width": "36px"}, layout={"width": "120px"}
