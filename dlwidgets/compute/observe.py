@@ -68,6 +68,25 @@ def before_forward(hook: Callable[[nn.Module, Any], None]) -> Handle:
     return register_module_forward_pre_hook(hook)
 
 
+class ForwardSwitch:
+    """A hook before every module's forward that costs next to nothing to switch on and off."""
+
+    def __init__(self, hook: Callable[[nn.Module, Any], None]) -> None:
+        entry: Any = register_module_forward_pre_hook(hook)
+        self._table, self._key, self._hook = entry.hooks_dict_ref(), entry.id, hook
+        self.remove()
+
+    def on(self) -> None:
+        """From now on the hook is called."""
+        self.is_on = True
+        self._table[self._key] = self._hook
+
+    def remove(self) -> None:
+        """Switch it off."""
+        self.is_on = False
+        self._table.pop(self._key, None)
+
+
 def after_forward(hook: Callable[[nn.Module, Any, Any], None]) -> Handle:
     """``hook(module, args, output)`` after every forward of every module, also after one that raised (output None)."""
     return register_module_forward_hook(hook, always_call=True)
@@ -228,6 +247,11 @@ def graph_node(tensor: Tensor) -> Any:
 def on_gradient(node: Any, hook: Callable[[tuple[Tensor | None, ...]], None]) -> Handle:
     """``hook(gradients of the node's outputs)`` each time a backward pass reaches ``node``, before it runs."""
     return node.register_prehook(hook)
+
+
+def on_leaf(parameter: Tensor, hook: Callable[[Tensor], None]) -> Handle:
+    """``hook(gradient)`` each time a gradient of this parameter is computed, be it by ``torch.autograd.grad``."""
+    return parameter.register_hook(hook)
 
 
 def on_node(node: Any, hook: Callable[[Any, Any], None]) -> Handle:

@@ -285,3 +285,145 @@ def test_who_writes_into_a_result_changes_no_other() -> None:
         flow.result().weight_norm.zero_()
     assert torch.equal(flow.result().gradient_norm, before)
     assert (flow.result().weight_norm > 0).all()
+
+
+class Recurrent(nn.Module):
+    """One layer, called ``num_calls`` times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.num_calls = nn.Linear(4, 4), 1
+
+    def forward(self, x: Tensor, weights: list[Tensor] | None = None) -> Tensor:
+        for call in range(self.num_calls):
+            x = torch.tanh(
+                self.layer(x) if weights is None else nn.functional.linear(x, weights[call], self.layer.bias)
+            )
+        return x
+
+
+@pytest.mark.parametrize("num_calls", [2, 3, 6])
+def test_a_parameter_that_becomes_shared_later_is_split_at_once(num_calls: int) -> None:
+    torch.manual_seed(0)
+    model = Recurrent()
+    optimizer = sgd(model, 0.01)
+    with watch(model, optimizer, every=1) as flow:
+        for step in range(3):
+            model.num_calls = 1 if step == 0 else num_calls
+            x = torch.randn(6, 4)
+            copies = [model.layer.weight.detach().clone().requires_grad_() for _ in range(num_calls)]
+            parts = torch.autograd.grad(model(x, copies).pow(2).sum(), copies[: model.num_calls])
+            optimizer.zero_grad()
+            model(x).pow(2).sum().backward()
+            optimizer.step()
+            if step:
+                (shared,) = [s for s in flow.result().shared if s.parameter == "layer.weight"]
+                assert [flow.result().positions[at].call for at in shared.positions] == list(range(num_calls))
+                assert shared.gradient_norm[step].tolist() == pytest.approx([float(p.norm()) for p in parts], rel=1e-5)
+    assert flow.failure is None
+
+
+def test_a_tied_weight_whose_second_user_comes_later() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.warm = nn.Linear(4, 4), nn.Linear(4, 4), True
+            self.b.weight = self.a.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.a(x) if self.warm else self.b(self.a(x))
+
+    model = Tied()
+    optimizer = sgd(model, 0.01)
+    with watch(model, optimizer, every=1) as flow:
+        for step in range(3):
+            model.warm = step == 0
+            model(torch.randn(6, 4)).pow(2).sum().backward()
+            optimizer.step()
+    (shared,) = flow.result().shared
+    assert [flow.result().positions[at].module for at in shared.positions] == ["a", "b"]
+    assert shared.share[1:].sum(1).tolist() == pytest.approx([1.0, 1.0])
+
+
+class TestWithoutAnOptimizer:
+    @pytest.mark.parametrize("options", [{}, {"every": 1}, {"every": 3}])
+    def test_gradients_that_are_taken_by_hand(self, options: Any) -> None:
+        model = net(4, 5, 1)
+        with watch(model, **options) as flow:
+            for _ in range(40):
+                loss = model(torch.randn(3, 4)).pow(2).mean()
+                gradients = torch.autograd.grad(loss, list(model.parameters()))
+                with torch.no_grad():
+                    for p, gradient in zip(model.parameters(), gradients, strict=True):
+                        p -= 0.1 * gradient
+        expected = list(range(0, 40, options["every"])) if options else [0, 1, 3, 7, 15, 31]
+        assert flow.result().steps.tolist() == expected
+        assert flow.num_steps == 40
+        assert all(not p._backward_hooks for p in model.parameters())
+
+    @pytest.mark.parametrize("options", [{}, {"every": 3}])
+    def test_training_that_moves_to_another_branch(self, options: Any) -> None:
+        class Branches(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.a, self.b, self.second = nn.Linear(4, 1), nn.Linear(4, 1), False
+
+            def forward(self, x: Tensor) -> Tensor:
+                return (self.b if self.second else self.a)(x)
+
+        model = Branches()
+        with watch(model, **options) as flow:
+            for step in range(40):
+                model.second = step >= 4
+                model.zero_grad()
+                model(torch.randn(3, 4)).pow(2).mean().backward()
+                for p in model.parameters():
+                    if p.grad is not None:
+                        p.data -= 0.1 * p.grad
+        expected = list(range(0, 40, options["every"])) if options else [0, 1, 3, 7, 15, 31]
+        assert flow.result().steps.tolist() == expected
+
+    @pytest.mark.parametrize("every", [1, 2])
+    def test_a_loop_that_only_looks_at_gradients_is_seen_while_it_runs(self, every: int) -> None:
+        model = net(4, 5, 1)
+        with watch(model, every=every) as flow:
+            for step in range(5):
+                model.zero_grad()
+                model(torch.randn(3, 4)).sum().backward()
+                assert flow.num_steps == step
+                assert flow.result().steps.tolist() == list(range(0, step, every))
+        assert flow.result().steps.tolist() == list(range(0, 5, every))
+
+    def test_a_fast_loop_is_counted_to_the_step(self) -> None:
+        model, x = net(4, 5, 1), torch.randn(3, 4)
+        with watch(model, budget=1e-9) as flow:
+            for _ in range(300):
+                model.zero_grad()
+                model(x).sum().backward()
+                with torch.no_grad():
+                    for p in model.parameters():
+                        p -= 1e-3 * p.grad
+        assert flow.num_steps == 300
+        assert flow.result().steps.tolist() == [0, 1, 3, 7, 15, 31, 63]
+
+
+def test_a_fast_loop_with_an_optimizer_is_counted_to_the_step() -> None:
+    model, x = net(4, 5, 1), torch.randn(3, 4)
+    optimizer = sgd(model, 1e-3)
+    with watch(model, optimizer, budget=1e-9) as flow:
+        for _ in range(1000):
+            optimizer.zero_grad()
+            model(x).sum().backward()
+            optimizer.step()
+    assert flow.num_steps == 1000
+
+
+def test_a_scripted_model_can_be_watched() -> None:
+    model = torch.jit.script(net(4, 5, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watch(model, optimizer, every=1) as flow:
+        for _ in range(2):
+            model(torch.randn(3, 4)).sum().backward()
+            optimizer.step()
+    assert flow.failure is None
+    assert (flow.result().update_ratio > 0).all()

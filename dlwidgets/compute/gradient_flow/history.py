@@ -1,5 +1,6 @@
 """The record of a run: what the samples said, in tables, and the verdicts on them."""
 
+import copy
 import dataclasses
 import math
 import threading
@@ -66,7 +67,7 @@ class History:
         with self._lock:
             self._loss_steps.append(step)
             self._losses.append(loss)
-            self._changed()
+            self.changed()
 
     def write(self, sample: Sample, parameters: dict[str, Any]) -> list[int]:
         """Take a finished sample. Returns the positions that turned out to have no dead unit."""
@@ -77,7 +78,7 @@ class History:
             self._background.frozen = tuple(n for n, p in parameters.items() if not p.requires_grad)
             self._background.trained = tuple(n for n, p in parameters.items() if p.requires_grad)
             self._steps.append(sample.step)
-            self._changed()
+            self.changed()
             return lively
 
     def result(self, overhead: Overhead) -> GradientFlow:
@@ -89,7 +90,19 @@ class History:
             tables = {name: getattr(self._cached, name).clone() for name in _BY_POSITION + _BY_PARAMETER}
             return dataclasses.replace(self._cached, overhead=overhead, **tables)
 
-    def _changed(self) -> None:
+    def preview(self, samples: list[Sample], parameters: dict[str, Any]) -> "History":
+        """What this record, which has no rows yet, will be if ``samples`` turn out to be whole steps."""
+        with self._lock:
+            other = History(self._thresholds)
+            other._positions, other._parameters = dict(self._positions), dict(self._parameters)
+            other._background = copy.deepcopy(self._background)
+            other._loss_steps, other._losses = list(self._loss_steps), list(self._losses)
+        for sample in samples:
+            other.write(sample, parameters)
+        return other
+
+    def changed(self) -> None:
+        """There is something new to say."""
         self._cached = None
         self.revision += 1
 

@@ -101,7 +101,7 @@ class Meter:
     @property
     def num_steps(self) -> int:
         """How many steps have ended since the meter was attached, sampled or not."""
-        return self._steps.step
+        return self._steps.num_ended
 
     def log(self, *, loss: float | Tensor) -> None:
         """Note the loss of the current step. It may be nan or infinite: that becomes a verdict, never an error.
@@ -132,8 +132,7 @@ class Meter:
 
     def result(self) -> GradientFlow:
         """What has been seen so far; may be called inside the block, after it, and from another thread."""
-        steps = self._steps
-        return steps.history.result(steps.rhythm.overhead())
+        return self._steps.result()
 
     def _new_record(self) -> Steps:
         rhythm = Rhythm(self._budget, self._every)

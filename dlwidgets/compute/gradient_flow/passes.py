@@ -50,7 +50,8 @@ class Passes:
         self._leaves: dict[tuple[int, Any], Arrival] = {}  # outputs that outlive the step: parameters, inputs
         self._users: dict[int, dict[int, list[Any]]] = {}  # parameter -> position -> nodes of its outputs
         self._shared: set[int] = set()  # parameters that several positions use
-        self._samples = 0
+        self._following = False  # whether the outputs of all calls are registered, for their sake
+        self._calls: list[tuple[Site, int, list[Any]]] = []  # those of this forward, until then
         self._ungraded: dict[int, list[int]] = {}  # site -> positions whose graph is made when they are recomputed
         self._segment: list[tuple[Site, list[Arrival], list[Any]]] = []
         self._backward: Callable[[], None] | None = None
@@ -63,11 +64,11 @@ class Passes:
         """Everything from now on belongs to ``sample``; ``backward`` is called whenever a gradient arrives."""
         self.sample = sample
         self._backward = backward
-        self._samples += 1
         self._depth, self._training, self._outside = 0, False, False
         self.forward_seen = False
         self._first = self._number + 1
-        self._ungraded, self._segment, self._users = {}, [], {}
+        self._ungraded, self._segment = {}, []
+        self._follow_anew()
         self._handles = [handle for handle in self._handles if handle.hooks_dict_ref() is not None]
 
     def close(self) -> None:
@@ -76,7 +77,10 @@ class Passes:
             self.activations.flush()
         self._resolve()
         self.sample = None
-        self._users = {}
+        self._follow_anew()
+
+    def _follow_anew(self) -> None:
+        self._users, self._calls, self._following = {}, [], bool(self._shared)
 
     def counted(self) -> tuple[int, int]:
         """How many module calls and arriving gradients there were since the last time."""
@@ -94,12 +98,14 @@ class Passes:
         self.leave()
         self.activations.forget()
         self.sample = None
-        self._users, self._segment, self._clones = {}, [], {}
+        self._segment, self._clones = [], {}
+        self._follow_anew()
 
     def restart(self) -> None:
         """The sample starts over with the next forward."""
         self._first = self._number + 1
-        self._ungraded, self._segment, self._users = {}, [], {}
+        self._ungraded, self._segment = {}, []
+        self._follow_anew()
         self._outside = False
 
     # ------------------------------------------------------------------- forwards
@@ -147,6 +153,7 @@ class Passes:
         self._number += 1
         self.forward_seen = True
         self._graded = torch.is_grad_enabled()
+        self._calls = []
         self._moments = Moments()
         self.activations.begin(self._moments, self.sample.transfer)
 
@@ -226,8 +233,7 @@ class Passes:
             if sample.kept:
                 self.activations.add(position, site, x.detach())
         if nodes:
-            if call or self._shared or self._samples == 1:
-                self._track(site, position, nodes)
+            self._track(site, position, nodes)
         elif self._graded and not torch.is_grad_enabled():
             self._ungraded.setdefault(id(site), []).append(position)
             if call:
@@ -287,25 +293,39 @@ class Passes:
             self.sample.contributed(key, gradient)
 
     def _track(self, site: Site, position: int, nodes: list[Any]) -> None:
-        """Find parameters that several positions use, and tap what each of these contributes."""
+        """Find parameters that several positions use, and tap what each of these contributes.
+
+        The walk back from a call's output ends at those of others, so these are registered from the first call on as
+        soon as anything is shared; until then the calls of a forward are only kept.
+        """
+        if not self._following:
+            self._calls.append((site, position, nodes))
+            if not (site.tied or (len(nodes) and site.calls > 1 and site.parameters)):
+                return
+            self._following = True
+            calls, self._calls = self._calls, []
+        else:
+            calls = [(site, position, nodes)]
         sample = self.sample
         assert sample is not None
-        first = self._samples == 1
-        if first or self._shared:
-            sample.graph.outputs.update(nodes)
+        for _, _, outputs in calls:
+            sample.graph.outputs.update(outputs)
+        for caller, at, outputs in calls:
+            self._tap_shared(caller, at, outputs)
+
+    def _tap_shared(self, site: Site, position: int, nodes: list[Any]) -> None:
         wanted: set[int] = set()
         for parameter in site.parameters:
             identity = id(parameter)
+            users = self._users.setdefault(identity, {})
+            users.setdefault(position, []).extend(nodes)
             if identity in self._shared:
                 wanted.add(identity)
-                continue
-            users = self._users.setdefault(identity, {})
-            users.setdefault(position, []).extend(nodes if first else ())
-            if len(users) > 1:
+            elif len(users) > 1:
                 self._shared.add(identity)
                 wanted.add(identity)
                 for other, earlier in users.items():
-                    if other != position and earlier:
+                    if other != position:
                         self._tap(other, earlier, {identity})
         if wanted:
             self._tap(position, nodes, wanted)

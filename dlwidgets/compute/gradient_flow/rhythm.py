@@ -72,9 +72,13 @@ class Rhythm:
         """Whether ``step`` is sampled whatever it costs."""
         return step % self._every == 0 if self._every is not None else step in ALWAYS
 
+    def thrifty(self, step: int) -> bool:
+        """Whether ``step`` and those after it are sampled as the budget allows."""
+        return self._every is None and step > LAST
+
     def due(self, step: int) -> bool:
         """Whether ``step``, the next one, is to be sampled."""
-        if self._every is not None or step <= LAST:
+        if not self.thrifty(step):
             return self.fixed(step)
         now = self.clock()
         if now < self.not_before:

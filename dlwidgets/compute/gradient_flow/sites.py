@@ -26,6 +26,7 @@ class Site:
     layout: int | None
     parameters: tuple[Any, ...]
     clone_input: bool
+    tied: bool = False  # whether another one holds one of its parameters too
     positions: list[int] = field(default_factory=list)  # its position in the result, by call
     calls: int = 0
     forward: int = -1  # the forward pass that `calls` counts in
@@ -73,6 +74,12 @@ class Sites:
             own = tuple(p for p in module._parameters.values() if p is not None)
             if own or not any(True for _ in module.children()):
                 self.by_id[id(module)] = _site(module, name, own, old.get(id(module)))
+        owners: dict[int, int] = {}
+        for site in self.by_id.values():
+            for parameter in site.parameters:
+                owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+        for site in self.by_id.values():
+            site.tied = any(owners[id(p)] > 1 for p in site.parameters)
         self.in_place = {key for key, site in self.by_id.items() if site.clone_input}
         self.parameters = dict(self.model.named_parameters())
         self.identities = {id(p) for p in self.parameters.values()}
@@ -84,7 +91,7 @@ class Sites:
         for module in self.known.values():
             children, own = module._modules, module._parameters
             if children:
-                signature.extend(children)
+                signature.extend(children.keys())
                 signature.extend(map(id, children.values()))
             if own:
                 signature.extend(map(id, own.values()))

@@ -1,8 +1,6 @@
 """Where one step ends and the next begins, and what is attached meanwhile.
 
-In a sampled step everything is attached. Between samples one trigger is: the global optimizer-step hook, or, where no
-optimizer runs, a hook that waits for the next backward pass and then, in its place, one that waits for the next
-forward.
+In a sampled step everything is attached, between samples a `Trigger`.
 """
 
 import functools
@@ -17,15 +15,15 @@ from .. import observe
 from .history import History
 from .norms import Norms
 from .passes import Passes, ordinary
+from .result import GradientFlow
 from .rhythm import Rhythm, dispatch_cost
 from .sample import Sample
 from .sites import Sites, materialised
+from .trigger import Trigger
 from .weights import Weights
 
 #: Forwards after backwards without any update, before a loop is taken for one that has no optimizer.
 PATIENCE = 64
-#: Of steps shorter than this many seconds the trigger skips so many before it looks at the clock again.
-FAST, SKIP = 1e-3, 15
 
 
 class Steps:
@@ -49,13 +47,8 @@ class Steps:
         self._handles: list[observe.Handle] = []
         self._before_step: observe.StepHook | None = None
         self._after_step: observe.StepHook | None = None
-        self._waiting = False  # whether they are the trigger between samples
-        self._compiling = False  # whether anything could have been compiled when they were attached
-        self._awaited: list[Any] = []  # the parameters whose gradients the trigger waits for
-        self._forward_trigger: list[observe.Handle] = []
-        self._forward_hook: Any = None
+        self._trigger = Trigger(rhythm, self._count)
         self._quiet: list[observe.Handle] = []
-        self._nodes: list[Any] = []  # of the graph, held so that a hook on them lasts
         self._sample: Sample | None = None
         self._norms = Norms()
         self._graded: set[int] = set()  # parameters whose gradient the sample has
@@ -87,6 +80,8 @@ class Steps:
         sample = self._sample
         if sample is not None and self._ending != "optimizer":
             self._guard(self._last)(sample)
+        elif self._trigger.backward_seen:
+            self._count()
         self._let_go()
 
     def log(self, loss: Any) -> None:
@@ -99,10 +94,30 @@ class Steps:
         if sample.backward_seen:
             self._finish(sample)
             self._provisional.append(sample)
+        self._settle()
+
+    def _settle(self) -> None:
+        """What could have been parts of one step were steps."""
         for part in self._provisional:
-            self._write(part)
+            if self.rhythm.fixed(self.step):
+                self._write(part)
             self.step += 1
         self._provisional = []
+
+    @property
+    def num_ended(self) -> int:
+        """How many steps have ended, as far as one can say now."""
+        return self.step + len(self._provisional)
+
+    def result(self) -> GradientFlow:
+        """The record; from any thread."""
+        parts, history = list(self._provisional), self.history
+        for step, part in enumerate(parts, self.step):
+            part.step = step
+        due = [part for part in parts if self.rhythm.fixed(part.step)]
+        if due:
+            history = history.preview(due, self._sites.parameters)
+        return history.result(self.rhythm.overhead())
 
     def _let_go(self) -> None:
         self._sample = None
@@ -116,8 +131,8 @@ class Steps:
 
     def _detach(self, step_hooks: bool = True) -> None:
         observe.remove(self._handles)
-        observe.remove(self._forward_trigger)
-        self._handles, self._forward_trigger, self._nodes, self._waiting = [], [], [], False
+        self._trigger.disarm()
+        self._handles = []
         if self._before_step is not None:
             self._before_step.remove()
             self._before_step = None
@@ -181,6 +196,9 @@ class Steps:
         self._graded, self._tasks, self._stepping_now = set(), set(), []
         self._passes.open(self._sample, None if self._ending == "optimizer" else self._backward_arrives)
 
+    def _count(self) -> None:
+        self.step += 1
+
     def _next(self) -> None:
         """A step has ended: attach what the next one needs."""
         self.step += 1
@@ -201,21 +219,18 @@ class Steps:
         """Leave one trigger behind: the same one as before, attaching it anew at every step would exceed the budget of
         a fast loop.
         """
-        if (
-            self._waiting
-            and self._compiling == observe.compiling()
-            and (self._ending == "optimizer" or (self._handles and all(p.requires_grad for p in self._awaited)))
-        ):
+        if self._trigger.lasts():
             return
         self._sample = self._passes.sample = None
         self._detach(step_hooks=self._ending != "optimizer")
         self._passes.leave()
         self._weights.release()
-        self._waiting, self._compiling = True, observe.compiling()
         if self._ending == "optimizer":
-            self._at_step(observe.opaque(self._passing()))
+            leader = None if self._main is None else self._main()
+            self._at_step(self._trigger.after_steps(leader, self._guard(self._passed)))
         else:
-            self._await_backward()
+            passed = self._guard(self._forward_passed)
+            self._trigger.before_forwards(self._model, self._awaited(), not self._fed, passed)
 
     def _end(self) -> None:
         """The sampled step under way has ended."""
@@ -353,35 +368,6 @@ class Steps:
             return True
         return False
 
-    def _passing(self) -> Callable[[torch.optim.Optimizer, Any, Any], None]:
-        """The trigger: it is part of every step, so most are only counted, and of fast ones few are timed."""
-        passed, rhythm, clock, compiling = self._guard(self._passed), self.rhythm, self.rhythm.clock, observe.compiling
-        last, skip, skipped = clock(), 0, 0
-        leader = None if self._main is None else self._main()
-        nests = leader is not None and observe.nests(leader)
-
-        def hook(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-            nonlocal last, skip, skipped
-            began = clock() if skipped >= skip else 0.0
-            main = self._main
-            if main is not None and main() is optimizer and compiling() is self._compiling and not nests:
-                if not began:
-                    skipped += 1
-                    self.step += 1
-                    return
-                if began < rhythm.not_before:
-                    rhythm.spent += (clock() - began) * skipped  # about what one that is skipped takes
-                    self.step += 1
-                    self._strangers = 0
-                    skip, last = SKIP if began - last < FAST * (skipped + 1) else 0, began
-                    skipped = 0
-                    rhythm.spent += clock() - began
-                    return
-            skipped = 0
-            passed(optimizer, args, kwargs)
-
-        return hook
-
     def _passed(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         """After any optimizer's step, between samples."""
         del args, kwargs
@@ -412,13 +398,11 @@ class Steps:
         self._finish(sample)
         self._book()
         self._provisional.append(sample)
+        self.history.changed()
         if sample.moved() or len(self._provisional) > PATIENCE:
             self._ending = "forward"
-            for part in self._provisional:
-                self._write(part)
-                self.step += 1
+            self._settle()
             self.step -= 1
-            self._provisional = []
             self._next()
         else:
             self._open()
@@ -439,26 +423,14 @@ class Steps:
         self._graded.update(everything)
         sample.parameter_gradients(everything)
 
-    def _await_backward(self) -> None:
-        """Between samples: wait for the next backward pass to reach one of a few parameters."""
-        chosen = [
-            p for p in self._fed or self._sites.parameters.values() if p.requires_grad and p.is_leaf and materialised(p)
-        ]
-        self._awaited = chosen if len(chosen) <= 3 else [chosen[0], chosen[len(chosen) // 2], chosen[-1]]
-        self._nodes = [observe.graph_node(p) for p in self._awaited]
-        passed, trigger = self._guard(self._backward_passed), self._forward_trigger
-
-        def arrives(gradients: Any) -> None:
-            del gradients
-            if not trigger:  # the first of a backward pass is enough, and the others should cost nothing
-                passed()
-
-        self._handles = [observe.on_gradient(node, arrives) for node in self._nodes]
-        self._forward_hook = observe.opaque(self._guard(self._forward_passed))
-
-    def _backward_passed(self) -> None:
-        """Between samples: a backward pass is under way, so the next forward begins another step."""
-        self._forward_trigger.append(observe.before_forward(self._forward_hook))
+    def _awaited(self) -> list[Any]:
+        """Parameters of which at least one is reached by any backward pass: all of them while the cost does not matter,
+        then a few of those that were fed last.
+        """
+        thrifty = self.rhythm.thrifty(self.step)
+        candidates = self._fed if self._fed and thrifty else self._sites.parameters.values()
+        chosen = [p for p in candidates if p.requires_grad and p.is_leaf and materialised(p)]
+        return [chosen[0], chosen[len(chosen) // 2], chosen[-1]] if thrifty and len(chosen) > 3 else chosen
 
     def _forward_passed(self, module: nn.Module, args: Any) -> None:
         """Between samples, after a backward pass: any module is about to be called."""
@@ -467,8 +439,7 @@ class Steps:
             return
         root = module is self._model
         if root or (self._passes.outside_used and id(module) in self._sites.known):
-            observe.remove(self._forward_trigger)
-            self._forward_trigger.clear()
+            self._trigger.forward_seen()
             self._next()
             if root and self._sample is not None:
                 self._passes.root_begins()
