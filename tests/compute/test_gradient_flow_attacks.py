@@ -427,3 +427,20 @@ def test_a_scripted_model_can_be_watched() -> None:
             optimizer.step()
     assert flow.failure is None
     assert (flow.result().update_ratio > 0).all()
+
+
+@pytest.mark.parametrize("size", [100, 40_000, 300_000])
+def test_one_element_that_moves_does_not_hide_those_whose_update_is_lost(size: int) -> None:
+    layer = nn.Linear(size, 1, bias=False)
+    direction = torch.full((1, size), 1e-9)
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+        layer.weight[0, -1] = direction[0, 0] = 0.0
+        direction[0, -1] = 10.0
+    optimizer = sgd(layer)
+    with watch(layer, optimizer, every=1) as flow:
+        layer(direction).sum().backward()
+        optimizer.step()
+    g = flow.result()
+    assert float(g.lost_fraction[0, 0]) == pytest.approx((size - 2) / (size - 1), rel=1e-9)
+    assert "update lost to rounding" in [v.kind for v in g.verdicts]

@@ -71,7 +71,7 @@ class GradientFlow:
         ``|w_after - w_before| / |w_before|`` as really applied; 0/0 is nan.
     lost_fraction: Float[Tensor, "step parameter"]
         Share of the elements with a gradient that the update left exactly as they were: it was below one ulp of the
-        weight. Looked at where the whole update is below 32 eps of the weight; 0 above that.
+        weight.
     dead_units: dict[int, Bool[Tensor, "unit"]]
         By position, which units were zero on every sample so far; only positions that have any.
     shared: tuple[SharedParameter, ...]

@@ -17,8 +17,6 @@ ROW = 1 << 14
 PIECE = 1 << 17
 #: Snapshots larger than this many bytes are not kept between samples.
 KEEP = 64 << 20
-#: Updates below this many eps of the weight, in norm, are looked at element by element.
-SUSPECT = 32.0
 
 
 def _copy_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -65,20 +63,18 @@ class Weights:
 
     def unchanged(self, ratio: Floats, gradient: Floats) -> Floats:
         """The share of elements that an update left as they were although their gradient is not zero; nan without
-        gradient.
-
-        Only after `after`. Parameters whose update is larger than `SUSPECT` eps of the weight get 0 without a look.
+        gradient. Only after `after`.
         """
         share = np.full(len(ratio), np.nan)
         for batch in self._batches:
-            eps = torch.finfo(batch.parameters[0].dtype).eps
-            for row, (at, parameter) in enumerate(zip(batch.at, batch.parameters, strict=True)):
-                if not gradient[at] > 0:
-                    continue
-                if ratio[at] == 0.0 or ratio[at] > SUSPECT * eps:
-                    share[at] = float(ratio[at] == 0.0)
+            asked = [row for row, at in enumerate(batch.at) if gradient[at] > 0]
+            moved = _moved(batch.rows) if asked else []
+            for row in asked:
+                at = batch.at[row]
+                if moved[row] in (0, batch.rows.shape[1]):
+                    share[at] = float(moved[row] == 0)
                 else:
-                    share[at] = _lost(batch.rows[row], parameter)
+                    share[at] = _lost(batch.rows[row], batch.parameters[row])
         return share
 
     def release(self) -> None:
@@ -147,6 +143,17 @@ class Weights:
         total = np.zeros(len(at))
         for piece in pieces:
             row_norms(piece, transfer, combine)
+
+
+def _moved(changes: Tensor) -> list[int]:
+    """How many elements of each row have changed."""
+    if changes.shape[0] == 1:
+        return [sum(_count(piece != 0) for piece in _pieces(changes[0]))]
+    if on_host(changes.device):
+        changed = changes.numpy() != 0
+        return [int(np.count_nonzero(row)) for row in changed]
+    found: list[int] = (changes != 0).sum(1).tolist()
+    return found
 
 
 def _lost(changes: Tensor, parameter: Any) -> float:
