@@ -444,3 +444,80 @@ def test_one_element_that_moves_does_not_hide_those_whose_update_is_lost(size: i
     g = flow.result()
     assert float(g.lost_fraction[0, 0]) == pytest.approx((size - 2) / (size - 1), rel=1e-9)
     assert "update lost to rounding" in [v.kind for v in g.verdicts]
+
+
+class Overwritten(nn.Module):
+    """A view that is used, overwritten in place and used again; ``added`` stands for what is added to its output."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(2, 6, 1) if how in ("part", "half") else nn.Linear(4, 6)
+        self.cut: nn.Module = {"flatten": nn.Flatten(1), "part": Cut()}.get(how, nn.Identity())
+        self.last, self.how = nn.LazyLinear(1), how
+
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        h = self.cut(self.first(x))
+        if added is not None:
+            h = h + added
+        early = 0.5 * h
+        if self.how == "twice":
+            h.mul_(2.0)
+            h.relu_()
+        elif self.how == "half":
+            h[:, :3].relu_()
+        else:
+            h = nn.functional.relu(h, inplace=True)
+        return self.last((h * h + early).flatten(1))
+
+
+class Cut(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, :-1]
+
+
+@pytest.mark.parametrize("how", ["linear", "flatten", "part", "twice", "half"])
+def test_an_output_that_is_overwritten_in_place_has_the_gradient_of_all_its_uses(how: str) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(5, 2, 4) if how in ("part", "half") else torch.randn(5, 3, 4)
+    model = Overwritten(how)
+    model(x)
+    model.double()
+    x = x.double()
+    output = "cut" if how in ("flatten", "part") else "first"
+    added = torch.zeros_like(model.cut(model.first(x))).requires_grad_()
+    model(x, added).pow(2).sum().backward()
+    assert added.grad is not None
+    optimizer = sgd(model, 0.0)
+    with watch(model, optimizer, every=1) as flow:
+        for _ in range(2):
+            model(x).pow(2).sum().backward()
+        optimizer.step()
+    g = flow.result()
+    at = [p.module for p in g.positions].index(output)
+    assert float(g.gradient_norm[0, at]) == pytest.approx(float(added.grad.norm()) * math.sqrt(2), rel=1e-12)
+
+
+def test_graphs_with_overwritten_views_are_freed() -> None:
+    alive: list[weakref.ref[Any]] = []
+
+    class Marker(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            alive.append(weakref.ref(ctx))
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            return gradients[0]
+
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(inplace=True), nn.Linear(6, 1))
+    optimizer = sgd(model)
+    with watch(model, optimizer, every=1):
+        for _ in range(5):
+            x = Marker.apply(torch.randn(5, 3, 4, requires_grad=True))
+            loss = model(x).sum()
+            loss.backward()
+            optimizer.step()
+            del x, loss
+    gc.collect()
+    assert [ref for ref in alive if ref() is not None] == []

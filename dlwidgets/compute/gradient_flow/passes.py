@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from .. import observe
 from .activations import Activations, tensors_in
+from .arrival import Arrival, Behind
 from .history import History
 from .result import Position
-from .sample import Arrival, Sample
+from .sample import Sample
 from .shares import listen
 from .sites import Site, Sites, passes_on
 from .statistics import Moments
@@ -47,6 +48,7 @@ class Passes:
         self._first = 0  # number of the first forward of the sample
         self._moments = Moments()
         self._clones: dict[int, Tensor] = {}  # inputs that an in-place activation is about to overwrite
+        self._views: list[Behind] = []  # outputs that may have been overwritten
         self._leaves: dict[tuple[int, Any], Arrival] = {}  # outputs that outlive the step: parameters, inputs
         self._users: dict[int, dict[int, list[Any]]] = {}  # parameter -> position -> nodes of its outputs
         self._shared: set[int] = set()  # parameters that several positions use
@@ -80,7 +82,7 @@ class Passes:
         self._follow_anew()
 
     def _follow_anew(self) -> None:
-        self._users, self._calls, self._following = {}, [], bool(self._shared)
+        self._users, self._calls, self._following, self._views = {}, [], bool(self._shared), []
 
     def counted(self) -> tuple[int, int]:
         """How many module calls and arriving gradients there were since the last time."""
@@ -161,6 +163,7 @@ class Passes:
         self._depth = max(self._depth - 1, 0)
         if self._depth == 0 and self._training:
             self._training = False
+            self._find_overwritten(last=False)
             failed = output is None and sys.exc_info()[0] is not None
             if not failed and self.sample is not None:
                 self.activations.flush()
@@ -264,12 +267,23 @@ class Passes:
         arrival = Arrival(self._deliver, position, self._number, x)
         self._handles.append(observe.on_gradient(node, arrival))
         if x._is_view():
-            other = arrival.through_base(x)
-            if other is not None:
-                self._handles.append(observe.on_gradient(*other))
+            behind = arrival.behind(x)
+            if behind is not None:
+                self._handles.append(observe.on_gradient(behind.node, arrival.from_base))
+                self._views.append(behind)
         if x.grad_fn is None:
             self._leaves[position, node] = arrival  # the node would not outlive this function otherwise
         return node, arrival
+
+    def _find_overwritten(self, last: bool) -> None:
+        """Listen at the nodes that have overwritten outputs; ``last``: before they are reached."""
+        waiting, self._views = self._views, []
+        for behind in waiting:
+            node = behind.splice()
+            if node is not None:
+                self._handles.append(observe.on_node(node, behind.arrival.from_splice))
+            elif not last:
+                self._views.append(behind)
 
     def _arrived(self, arrival: Arrival, gradient: Tensor) -> None:
         sample = self.sample
@@ -279,6 +293,8 @@ class Passes:
         if arrival.forward < self._first:
             self.late = True
         self._num_arrivals += 1
+        if self._views:
+            self._find_overwritten(last=True)
         if self._outside:
             self.activations.flush()
             self._outside = False

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import observe
 from .norms import Norms, Table
 from .shares import Graph, Key
 from .statistics import Floats, Moments, Transfer, dense
@@ -147,51 +146,3 @@ class Sample:
         for into, other in pairs:
             for key, norm in other.items():
                 into[key] = math.hypot(into.get(key, 0.0), norm)
-
-
-class Arrival:
-    """The hook at the node behind one output of one call: hands the gradient of that output on.
-
-    ``position`` is negative as long as it is not known, ``forward`` the number of the forward pass; ``in_place`` says
-    that the node is somebody's own Python function, which might write into the gradient.
-    """
-
-    __slots__ = ("_alias", "_deliver", "_slot", "_task", "_version", "forward", "position")
-
-    def __init__(
-        self, deliver: Callable[["Arrival", Tensor], None], position: int, forward: int, output: Tensor
-    ) -> None:
-        self.position, self.forward = position, forward
-        self._deliver = deliver
-        self._slot = output.output_nr
-        self._task = -1
-        self._alias: Tensor | None = None
-        self._version = 0
-
-    def __call__(self, gradients: tuple[Tensor | None, ...]) -> None:
-        """The gradients of the node's outputs have arrived."""
-        gradient = gradients[self._slot]
-        if gradient is not None:
-            self._task = torch._C._current_graph_task_id()
-            self._deliver(self, gradient)
-
-    def through_base(self, output: Tensor) -> tuple[Any, Callable[[tuple[Tensor | None, ...]], None]] | None:
-        """Another node to listen at, and how, where ``output`` is a view that may be overwritten in place.
-
-        Autograd then leaves out the view's own node, and the gradient goes straight to the base: the same numbers, as
-        long as the view covers the base.
-        """
-        base = output._base
-        if base is None or not base.requires_grad or base.grad_fn is None or base.numel() != output.numel():
-            return None
-        self._alias = output.detach()  # shares the counter of in-place operations
-        self._version = output._version
-        slot = base.output_nr
-
-        def hook(gradients: tuple[Tensor | None, ...]) -> None:
-            gradient, alias = gradients[slot], self._alias
-            overwritten = alias is not None and alias._version != self._version
-            if gradient is not None and overwritten and self._task != torch._C._current_graph_task_id():
-                self._deliver(self, gradient)
-
-        return observe.graph_node(base), hook
