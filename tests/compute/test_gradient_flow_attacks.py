@@ -1,5 +1,6 @@
 """Training loops that once made the meter say something false, or nothing."""
 
+import copy
 import gc
 import itertools
 import math
@@ -521,3 +522,64 @@ def test_graphs_with_overwritten_views_are_freed() -> None:
             del x, loss
     gc.collect()
     assert [ref for ref in alive if ref() is not None] == []
+
+
+class Scaled(nn.Module):
+    """A layer with a scale of its own before it, or before and behind it."""
+
+    def __init__(self, both: bool) -> None:
+        super().__init__()
+        self.scale, self.layer, self.both = nn.Parameter(torch.rand(3) + 0.5), nn.Linear(3, 3), both
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer(x * self.scale)
+        return x * self.scale if self.both else x
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_share_of_a_parameter_beside_other_modules(both: bool, deep: bool) -> None:
+    torch.manual_seed(0)
+    block: nn.Module = Scaled(both)
+    if deep:
+        block.layer = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
+    model = nn.Sequential(block, nn.Tanh(), block).double()
+    unrolled = nn.Sequential(copy.deepcopy(block), nn.Tanh(), copy.deepcopy(block))
+    x = torch.randn(4, 3, dtype=torch.float64)
+    unrolled(x).pow(2).mean().backward()
+    with watch(model, every=1) as flow:
+        model(x).pow(2).mean().backward()
+    g = flow.result()
+    expected = {
+        name: [float(p.grad.norm()), float(q.grad.norm())]
+        for (name, p), q in zip(unrolled[0].named_parameters(), unrolled[2].parameters(), strict=True)
+    }
+    assert len(g.shared) == len(expected)
+    for shared in g.shared:
+        assert [g.positions[at].call for at in shared.positions] == [0, 1]
+        assert shared.gradient_norm[0].tolist() == pytest.approx(
+            expected[shared.parameter.removeprefix("0.")], rel=1e-9
+        )
+
+
+def test_a_sparse_embedding_that_is_looked_up_twice() -> None:
+    torch.manual_seed(0)
+    table, other = (nn.Embedding(11, 5, sparse=True) for _ in range(2))
+    other.load_state_dict(table.state_dict())
+    rows = torch.randint(11, (4, 3))
+    (table(rows) * other(rows.flip(0))).sum().backward()
+    expected = [float(e.weight.grad.to_dense().norm()) for e in (table, other)]
+
+    class Siamese(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = other
+
+        def forward(self, rows: Tensor) -> Tensor:
+            return (self.table(rows) * self.table(rows.flip(0))).sum()
+
+    model = Siamese()
+    with watch(model, every=1) as flow:
+        model(rows).backward()
+    (shared,) = flow.result().shared
+    assert shared.gradient_norm[0].tolist() == pytest.approx(expected, rel=1e-6)

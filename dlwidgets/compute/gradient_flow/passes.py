@@ -13,7 +13,7 @@ from .arrival import Arrival, Behind
 from .history import History
 from .result import Position
 from .sample import Sample
-from .shares import listen
+from .shares import Call, listen
 from .sites import Site, Sites, passes_on
 from .statistics import Moments
 
@@ -50,10 +50,11 @@ class Passes:
         self._clones: dict[int, Tensor] = {}  # inputs that an in-place activation is about to overwrite
         self._views: list[Behind] = []  # outputs that may have been overwritten
         self._leaves: dict[tuple[int, Any], Arrival] = {}  # outputs that outlive the step: parameters, inputs
-        self._users: dict[int, dict[int, list[Any]]] = {}  # parameter -> position -> nodes of its outputs
+        self._users: dict[int, list[Call]] = {}  # of parameters
         self._shared: set[int] = set()  # parameters that several positions use
         self._following = False  # whether the outputs of all calls are registered, for their sake
-        self._calls: list[tuple[Site, int, list[Any]]] = []  # those of this forward, until then
+        self._calls: list[tuple[Site, Call]] = []  # those of this forward, until then
+        self._order = 0  # of the last call that has ended
         self._ungraded: dict[int, list[int]] = {}  # site -> positions whose graph is made when they are recomputed
         self._segment: list[tuple[Site, list[Arrival], list[Any]]] = []
         self._backward: Callable[[], None] | None = None
@@ -118,15 +119,20 @@ class Passes:
             self._num_calls += 1
             if torch._C._current_graph_task_id() == -1:
                 self.root_begins()
-        elif id(module) in self._sites.in_place and args and isinstance(args[0], Tensor) and self._watching(module):
-            self._clones[id(module)] = args[0].detach().clone()
+        elif self._watching(module):
+            site = self._sites.by_id[id(module)]
+            if site.container:
+                self._begin(site)
+                site.began.append(self._order)
+            elif args and isinstance(args[0], Tensor):
+                self._clones[id(module)] = args[0].detach().clone()
 
     def interested(self, before: Callable[[nn.Module, Any], None]) -> Callable[[nn.Module, Any], None]:
         """``before``, called only for the few modules that it is about."""
         model, sites = self._model, self._sites
 
         def hook(module: nn.Module, args: Any) -> None:
-            if module is model or (sites.in_place and id(module) in sites.in_place):
+            if module is model or (sites.openers and id(module) in sites.openers):
                 before(module, args)
 
         return hook
@@ -214,8 +220,7 @@ class Passes:
             self._new_forward()
             self._outside = True
             sample.forwards.append(self._moments)
-        if site.forward != self._number:
-            site.forward, site.calls = self._number, 0
+        self._begin(site)
         call = site.calls
         site.calls = call + 1
         if call == len(site.positions):
@@ -235,8 +240,10 @@ class Passes:
                 nodes.append(node)
             if sample.kept:
                 self.activations.add(position, site, x.detach())
+        since = site.began.pop() if site.began else sys.maxsize
         if nodes:
-            self._track(site, position, nodes)
+            self._order += 1
+            self._track(site, Call(position, nodes, _nodes_of(args), self._order, since + 1))
         elif self._graded and not torch.is_grad_enabled():
             self._ungraded.setdefault(id(site), []).append(position)
             if call:
@@ -250,6 +257,11 @@ class Passes:
                 self.activations.add_input(position, rule, entered)
             else:
                 self.activations.add_unknown(position)
+
+    def _begin(self, site: Site) -> None:
+        if site.forward != self._number:
+            site.forward, site.calls = self._number, 0
+            site.began.clear()
 
     @staticmethod
     def _overwritten(site: Site, args: Any, entered: Tensor) -> bool:
@@ -308,47 +320,46 @@ class Passes:
         if self.sample is not None:
             self.sample.contributed(key, gradient)
 
-    def _track(self, site: Site, position: int, nodes: list[Any]) -> None:
+    def _track(self, site: Site, call: Call) -> None:
         """Find parameters that several positions use, and tap what each of these contributes.
 
         The walk back from a call's output ends at those of others, so these are registered from the first call on as
         soon as anything is shared; until then the calls of a forward are only kept.
         """
         if not self._following:
-            self._calls.append((site, position, nodes))
-            if not (site.tied or (len(nodes) and site.calls > 1 and site.parameters)):
+            self._calls.append((site, call))
+            if not (site.tied or (site.calls > 1 and site.parameters)):
                 return
             self._following = True
             calls, self._calls = self._calls, []
         else:
-            calls = [(site, position, nodes)]
+            calls = [(site, call)]
         sample = self.sample
         assert sample is not None
-        for _, _, outputs in calls:
-            sample.graph.outputs.update(outputs)
-        for caller, at, outputs in calls:
-            self._tap_shared(caller, at, outputs)
+        for _, earlier in calls:
+            sample.graph.register(earlier)
+        for caller, earlier in calls:
+            self._tap_shared(caller, earlier)
 
-    def _tap_shared(self, site: Site, position: int, nodes: list[Any]) -> None:
+    def _tap_shared(self, site: Site, call: Call) -> None:
         wanted: set[int] = set()
         for parameter in site.parameters:
             identity = id(parameter)
-            users = self._users.setdefault(identity, {})
-            users.setdefault(position, []).extend(nodes)
+            users = self._users.setdefault(identity, [])
+            users.append(call)
             if identity in self._shared:
                 wanted.add(identity)
-            elif len(users) > 1:
+            elif any(other.position != call.position for other in users):
                 self._shared.add(identity)
                 wanted.add(identity)
-                for other, earlier in users.items():
-                    if other != position:
-                        self._tap(other, earlier, {identity})
+                for other in users[:-1]:
+                    self._tap(other, {identity})
         if wanted:
-            self._tap(position, nodes, wanted)
+            self._tap(call, wanted)
 
-    def _tap(self, position: int, nodes: list[Any], parameters: set[int]) -> None:
+    def _tap(self, call: Call, parameters: set[int]) -> None:
         assert self.sample is not None
-        for tap in self.sample.graph.taps_of(position, nodes, parameters):
+        for tap in self.sample.graph.taps_of(call, parameters):
             self._handles.append(observe.on_node(tap.node, listen(tap, self._take)))
 
     # ------------------------------------------------------------------- recomputation
@@ -391,7 +402,14 @@ class Passes:
             for arrival in arrivals:
                 arrival.position = position
             if self.sample is not None and site.parameters:
-                self._track(site, position, nodes)
+                self._order += 1
+                self._track(site, Call(position, nodes, set(), self._order, sys.maxsize))
+
+
+def _nodes_of(args: Any) -> set[Any]:
+    """The nodes of the graph behind what enters a call."""
+    plain = len(args) == 1 and isinstance(args[0], Tensor)
+    return {x.grad_fn for x in (args if plain else tensors_in(args)) if x.grad_fn is not None}
 
 
 def ordinary() -> bool:

@@ -62,15 +62,15 @@ class Sample:
 
     def contributed(self, key: Key, gradient: Tensor) -> None:
         """What one call contributes to the gradient of a shared parameter, or a part of it."""
-        if type(gradient) is not Tensor or gradient.layout != torch.strided:
+        if type(gradient) is not Tensor:
             return
+        gradient = gradient.detach()
         if self.graph.uses.get(key, 1) == 1:
-            self._norms.take(key, gradient, self.contribution, self.transfer)
+            self._norms.take(key, dense(gradient), self.contribution, self.transfer)
             return
         pass_key = key, torch._C._current_graph_task_id()
         known = self._sums.get(pass_key)
-        gradient = gradient.detach()
-        self._sums[pass_key] = gradient.clone() if known is None else known.add_(gradient)
+        self._sums[pass_key] = gradient.clone() if known is None else known + gradient
 
     def parameter_gradients(self, at: list[int]) -> None:
         """Take the norms of the gradients of some parameters, nan where there is none."""
@@ -87,7 +87,7 @@ class Sample:
     def look(self) -> None:
         """Finish the norms that wait."""
         for (key, _), total in self._sums.items():
-            self._norms.take(key, total, self.contribution, self.transfer)
+            self._norms.take(key, dense(total), self.contribution, self.transfer)
         self._sums.clear()
 
     def take_parameters(self, parameters: list[tuple[int, Any]]) -> None:

@@ -38,18 +38,33 @@ class Tap:
 
 @dataclass(eq=False, slots=True)
 class _Visit:
-    """How the walk came to a node: on behalf of which position, over which edge."""
+    """How the walk came to a node: on behalf of which position and call, over which edge."""
 
     position: int
+    order: int
     node: Any
     slot: int
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One call of a module in a forward pass: the nodes of its outputs and of what entered it.
+
+    ``order`` counts calls by their ends. Calls from ``since`` on, and before this one, were made inside it.
+    """
+
+    position: int
+    nodes: list[Any]
+    inputs: set[Any]
+    order: int
+    since: int
 
 
 @dataclass(eq=False)
 class Graph:
     """The part of the graph of one step that has been walked; nodes are held so that their identities stay theirs."""
 
-    outputs: set[Any] = field(default_factory=set)
+    outputs: dict[Any, int] = field(default_factory=dict)  # of calls: the order of the first that it is one of
     visits: dict[Any, _Visit] = field(default_factory=dict)
     taps: list[Tap] = field(default_factory=list)
     common: dict[Any, set[int]] = field(
@@ -57,15 +72,22 @@ class Graph:
     )  # nodes that several calls lead to: parameters behind them
     uses: dict[Key, int] = field(default_factory=dict)  # how many edges make one contribution
 
-    def taps_of(self, position: int, nodes: list[Any], parameters: set[int]) -> list[Tap]:
-        """Tap the edges over which the call with output ``nodes`` contributes to ``parameters``, given by identity.
+    def register(self, call: Call) -> None:
+        """The walks of later calls end at its outputs."""
+        for node in call.nodes:
+            self.outputs.setdefault(node, call.order)
 
-        Returns the new taps, each of which wants a hook (`listen`). Where two calls lead to one node (a weight cast
-        once by autocast, say) each is tapped on its own edge to that node.
+    def taps_of(self, call: Call, parameters: set[int]) -> list[Tap]:
+        """Tap the edges over which ``call`` contributes to ``parameters``, given by identity.
+
+        The walk ends where the call's inputs come in, and at the outputs of calls that were not made inside it. Returns
+        the new taps, each of which wants a hook (`listen`). Where two calls lead to one node (a weight cast once by
+        autocast, say) each is tapped on its own edge to that node.
         """
         taps: list[Tap] = []
-        seen = set(nodes)
-        stack = list(nodes)
+        position, since = call.position, call.since
+        seen = set(call.nodes)
+        stack = list(call.nodes)
         while stack:
             node = stack.pop()
             for slot, (behind, _) in enumerate(node.next_functions):
@@ -77,15 +99,15 @@ class Graph:
                         taps.append(Tap(node, slot, (id(variable), position)))
                 elif behind in self.common:
                     taps += [Tap(node, slot, (p, position)) for p in self.common[behind] & parameters]
-                elif behind in seen or behind in self.outputs:
+                elif behind in seen or behind in call.inputs or self.outputs.get(behind, since) < since:
                     continue
-                elif behind in self.visits and self.visits[behind].position != position:
+                elif self._is_anothers(behind, call):
                     taps += self._meet(behind, node, slot, position, parameters)
                 elif len(seen) >= MOST_NODES:
                     return []
                 else:
                     seen.add(behind)
-                    self.visits[behind] = _Visit(position, node, slot)
+                    self.visits.setdefault(behind, _Visit(position, call.order, node, slot))
                     stack.append(behind)
         uses: dict[Key, int] = {}
         for tap in taps:
@@ -95,6 +117,11 @@ class Graph:
         taps = [self._lift(tap, position) if uses[tap.key] == 1 else tap for tap in taps]
         self.taps += taps
         return taps
+
+    def _is_anothers(self, node: Any, call: Call) -> bool:
+        """Whether a call came to ``node`` that was not made inside this one."""
+        visit = self.visits.get(node)
+        return visit is not None and visit.position != call.position and visit.order < call.since
 
     def _meet(self, behind: Any, node: Any, slot: int, position: int, parameters: set[int]) -> list[Tap]:
         beneath, reached = {behind}, set()

@@ -27,6 +27,8 @@ class Site:
     parameters: tuple[Any, ...]
     clone_input: bool
     tied: bool = False  # whether another one holds one of its parameters too
+    container: bool = False  # whether others are called inside it
+    began: list[int] = field(default_factory=list)  # of a container's calls under way: how many calls had ended before
     positions: list[int] = field(default_factory=list)  # its position in the result, by call
     calls: int = 0
     forward: int = -1  # the forward pass that `calls` counts in
@@ -54,14 +56,14 @@ class Sites:
         self.model = model
         self.by_id: dict[int, Site] = {}
         self.known: dict[int, nn.Module] = {}
-        self.in_place: set[int] = set()  # activations that overwrite the input they are judged by
+        self.openers: set[int] = set()  # sites whose calls are seen from their beginning on
         self.parameters: dict[str, Any] = {}
         self.identities: set[int] = set()  # of the parameters
         self._signature: list[Any] = []
 
     def forget(self) -> None:
         """Let go of all modules and parameters."""
-        self.by_id, self.known, self.parameters, self.in_place, self.identities = {}, {}, {}, set(), set()
+        self.by_id, self.known, self.parameters, self.openers, self.identities = {}, {}, {}, set(), set()
 
     def refresh(self) -> bool:
         """Look at the model again; True if anything was replaced, added or removed since, for good."""
@@ -72,15 +74,17 @@ class Sites:
         for name, module in self.model.named_modules():
             self.known[id(module)] = module
             own = tuple(p for p in module._parameters.values() if p is not None)
-            if own or not any(True for _ in module.children()):
-                self.by_id[id(module)] = _site(module, name, own, old.get(id(module)))
+            container = any(True for _ in module.children())
+            if own or not container:
+                site = self.by_id[id(module)] = _site(module, name, own, old.get(id(module)))
+                site.container = container
         owners: dict[int, int] = {}
         for site in self.by_id.values():
             for parameter in site.parameters:
                 owners[id(parameter)] = owners.get(id(parameter), 0) + 1
         for site in self.by_id.values():
             site.tied = any(owners[id(p)] > 1 for p in site.parameters)
-        self.in_place = {key for key, site in self.by_id.items() if site.clone_input}
+        self.openers = {key for key, site in self.by_id.items() if site.clone_input or site.container}
         self.parameters = dict(self.model.named_parameters())
         self.identities = {id(p) for p in self.parameters.values()}
         self._signature = self._sign()
