@@ -7,14 +7,12 @@ meanwhile knows nothing of us, and torch's fast paths that ask a module for its 
 which die with the graph: unlike full backward hooks they leave in-place operations alone.
 """
 
-import random
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import (
@@ -23,6 +21,8 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from dlwidgets.compute.randomness import OwnDraws
 
 
 class Handle(Protocol):
@@ -345,12 +345,13 @@ class Quiet:
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Whatever runs inside, the model and the global random states are bitwise as before afterwards.
+def undisturbed(model: nn.Module, again: Callable[[], Any]) -> Iterator[OwnDraws]:
+    """Whatever runs inside, the model is bitwise as before afterwards, and the random streams go on as if it had not.
 
     Put back: every module's attributes (mode, hooks, which tensors it holds), the contents of parameters, buffers and
-    tensors kept as attributes, gradients, and the random states of torch, numpy and Python. Contents of lists and other
-    objects that the model's own code writes to are not.
+    tensors kept as attributes, and gradients. Contents of lists and other objects that the model's own code writes to
+    are not. What the code draws comes from `OwnDraws`, for which ``again`` is a short piece of it that may be run again
+    at any time: random states that it moves are put back, those that a cell moves meanwhile stay.
     """
     parts = list(model.modules())
     attributes = [dict(vars(part)) for part in parts]
@@ -367,12 +368,13 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     tensors.update(model.parameters(), model.buffers())  # a scripted module has no attributes that hold them
     contents = {tensor: (tensor.detach().clone(), tensor._version) for tensor in tensors if not tensor.is_inference()}
     gradients = {tensor: tensor.grad for tensor in contents if tensor.is_leaf}
-    torch_state, python_state = torch.get_rng_state(), random.getstate()
-    numpy_state = np.random.get_state()  # noqa: NPY002 (the global one is meant)
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    mps_state = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    draws = OwnDraws(again)
     try:
-        yield
+        with draws:
+            try:
+                yield draws
+            finally:
+                draws.put_back()
     finally:
         for part, saved, saved_tables in zip(parts, attributes, tables, strict=True):
             for table, copy in saved_tables.values():
@@ -387,13 +389,6 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         for tensor, gradient in gradients.items():
             if tensor.grad is not gradient:
                 tensor.grad = gradient
-        torch.set_rng_state(torch_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)
-        if cuda_states:
-            torch.cuda.set_rng_state_all(cuda_states)
-        if mps_state is not None:
-            torch.mps.set_rng_state(mps_state)
 
 
 def _same_bits(tensor: torch.Tensor, content: torch.Tensor, version: int) -> bool:

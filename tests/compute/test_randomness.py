@@ -8,8 +8,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from dlwidgets.compute.randomness import without_draws
+from dlwidgets.compute.dropout import find_dropout, monte_carlo
+from dlwidgets.compute.observe import undisturbed
+from dlwidgets.compute.randomness import OwnDraws, without_draws
+from dlwidgets.compute.receptive_field import effective_receptive_field
 
 DRAWS = [
     lambda: torch.rand(3),
@@ -113,3 +118,153 @@ def test_a_cells_numbers_are_those_of_its_seed_beside_what_draws_nothing():
         stop.set()
         thread.join()
     assert beside == alone
+
+
+DROPPING = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Dropout(0.5), nn.RReLU(), nn.Conv1d(2, 3, 6))
+SIGNALS = torch.linspace(-1, 1, 16).reshape(2, 1, 8)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: monte_carlo(DROPPING, SIGNALS, 20),
+        lambda: find_dropout(DROPPING, SIGNALS),
+        lambda: effective_receptive_field(DROPPING, SIGNALS, (0,)),
+    ],
+    ids=["monte_carlo", "find_dropout", "effective_receptive_field"],
+)
+def test_a_cells_numbers_are_those_of_its_seed_beside_an_exhibit(work):
+    rounds, problems, stop = [], [], threading.Event()
+
+    def go_on():
+        try:
+            while not stop.is_set():
+                rounds.append(work())
+        except Exception as problem:
+            problems.append(problem)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        while not rounds and not problems:
+            time.sleep(1e-3)
+        seed()
+        beside = []
+        while len(rounds) < 4 and not problems:
+            beside.append(numbers())
+            time.sleep(3e-4)
+    finally:
+        stop.set()
+        thread.join()
+    assert not problems
+    seed()
+    assert beside == [numbers() for _ in beside]
+
+
+class Hostile(nn.Module):
+    """Runs ``draw`` in its forward."""
+
+    def __init__(self, draw):
+        super().__init__()
+        self.draw, self.drop = draw, nn.Dropout(0.5)
+
+    def forward(self, x):
+        self.draw()
+        return self.drop(x) + torch.rand(1) + random.random() + np.random.rand()  # noqa: NPY002
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.parametrize("in_background", [False, True])
+def test_states_are_as_before_whatever_a_model_draws(draw, in_background):
+    model, x = Hostile(draw), torch.ones(2, 1, 3)
+    results = []
+
+    def work():
+        find_dropout(model, x)
+        results.append(effective_receptive_field(model.train(), x, (0,)).contribution)
+        results.append(monte_carlo(model, x, 3, output="values", seed=4).std)
+
+    for _ in range(2):
+        seed()
+        before = states()
+        thread = threading.Thread(target=work)
+        if in_background:
+            thread.start()
+            thread.join()
+        else:
+            work()
+        assert states() == before
+    assert torch.equal(results[0], results[2])
+    assert torch.equal(results[1], results[3])
+
+
+OPERATORS = [
+    lambda x: torch.rand(3),
+    lambda x: torch.randn(3, dtype=torch.float64),
+    lambda x: torch.randint(9, (3,)),
+    lambda x: torch.randint(2, 9, (3,)),
+    lambda x: torch.randperm(9),
+    lambda x: torch.rand(3, out=torch.empty(3)),
+    lambda x: torch.rand_like(x),
+    lambda x: torch.randn_like(x),
+    lambda x: torch.randint_like(x, 2, 9),
+    lambda x: torch.normal(x, 1.0),
+    lambda x: torch.bernoulli(x),
+    lambda x: x.clone().uniform_(),
+    lambda x: torch.multinomial(x, 2),
+    lambda x: torch.poisson(x),
+    lambda x: torch.native_dropout(x, 0.5, True),
+    lambda x: nn.functional.dropout(x, 0.5),
+    lambda x: nn.functional.alpha_dropout(x, 0.5),
+    lambda x: nn.functional.rrelu(-x, training=True),
+    lambda x: nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=0.5),
+    lambda x: nn.functional.scaled_dot_product_attention(x[None, None], x[None, None], x[None, None]),
+    lambda x: torch.distributions.Gamma(x + 1, x + 1).sample(),
+    lambda x: torch.distributions.Dirichlet(x + 1).sample(),
+    lambda x: torch.rand(3, device="meta").shape,
+    lambda x: torch.rand(3, generator=torch.Generator().manual_seed(1)),
+    lambda x: torch.func.vmap(lambda row: nn.functional.dropout(row, 0.5), randomness="different")(x),
+]
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_own_draws_are_bitwise_the_global_ones_and_leave_those_alone(operator):
+    x = torch.full((8, 8), 0.5)
+    torch.manual_seed(3)
+    expected = operator(x), operator(x)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    with OwnDraws(lambda: None):
+        drawn = operator(x), operator(x)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.testing.assert_close(drawn, expected, rtol=0, atol=0)
+    with OwnDraws(lambda: None) as draws:
+        operator(x)
+        draws.seed(3)
+        again = operator(x), operator(x)
+    torch.testing.assert_close(again, expected, rtol=0, atol=0)
+
+
+def test_what_saves_the_random_state_for_its_backward_pass_gets_its_own_numbers_back():
+    class Checkpointed(nn.Module):
+        def forward(self, x):
+            return checkpoint(lambda t: nn.functional.dropout(t, 0.5) * t, x, use_reentrant=False)
+
+    x = torch.ones(1, 1, 16)
+    torch.manual_seed(0)
+    mask = nn.functional.dropout(x, 0.5)[0, 0] > 0
+    for unit in range(16):
+        torch.manual_seed(0)
+        found = effective_receptive_field(Checkpointed(), x, (unit,)).contribution
+        assert bool(found.any()) == bool(mask[unit])
+
+
+def test_an_error_of_again_is_none_and_that_of_the_code_goes_on():
+    def fail():
+        random.random()
+        raise ValueError("no")
+
+    before = states()
+    with pytest.raises(ValueError, match="no"), undisturbed(nn.ReLU(), fail):
+        fail()
+    assert states() == before

@@ -1,6 +1,7 @@
 """A user's model in one go: where its dropouts stand and what it predicts when they stay on; and what to draw of it."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from dlwidgets.compute.dropout.arguments import checked_count
 from dlwidgets.compute.dropout.experiment import Sweep, sweep
 from dlwidgets.compute.dropout.sampling import checked_output
 from dlwidgets.compute.dropout.sites import Dropouts, find_dropout
-from dlwidgets.compute.dropout.survey import one_pass, seed_everything, told
+from dlwidgets.compute.dropout.survey import one_pass, told
 from dlwidgets.compute.dropout.uncertainty import MonteCarlo, monte_carlo
 from dlwidgets.compute.observe import undisturbed
 
@@ -84,10 +85,10 @@ def likely_output(model: nn.Module, inputs: Any) -> str:
     ValueError
         If it fails.
     """
-    with undisturbed(model):
-        seed_everything(0)
+    run = partial(one_pass, model, inputs, {}, {})
+    with undisturbed(model, run) as draws:
         try:
-            returned = one_pass(model, inputs, {}, {}).output
+            returned = draws.seeded(0, run).output
         except Exception as error:
             raise ValueError(f"the model fails on these inputs in eval mode: {told(error)}") from error
     numbers = checked_output(returned)

@@ -13,8 +13,9 @@ from torch.utils._pytree import tree_map_only
 
 from dlwidgets.compute.device import ran_out_of_memory
 from dlwidgets.compute.dropout.calls import RECURRENT, Argument, asleep, own_dropout, recognised
-from dlwidgets.compute.dropout.survey import CallStack, called_with, observed, seed_everything, told
+from dlwidgets.compute.dropout.survey import CallStack, called_with, observed, told
 from dlwidgets.compute.observe import attributes_kept
+from dlwidgets.compute.randomness import OwnDraws
 
 CHUNK_BYTES = 2**27  # of the tensors that live at once while a chunk runs, roughly
 _LIVE_TENSORS = 4  # of the largest size, at one time
@@ -145,12 +146,19 @@ class Sampler:
     """
 
     def __init__(
-        self, model: nn.Module, inputs: Any, probability: float | None, seed: int, device: torch.device
+        self,
+        model: nn.Module,
+        inputs: Any,
+        probability: float | None,
+        seed: int,
+        draws: OwnDraws,
+        device: torch.device,
     ) -> None:
         self._model = model
         self._inputs = inputs
         self._probability = probability
         self._seed = seed
+        self._draws = draws
         self._device = device
         self._stack = CallStack(model)
         self._ways = [self._shared, self._apart, self._one_by_one]
@@ -191,7 +199,7 @@ class Sampler:
     def _reseed(self, *place: int) -> None:
         """Start all random generators anew, for the samples at that place: a chunk tried again draws the same."""
         state = np.random.SeedSequence((self._seed, *place)).generate_state(2)
-        seed_everything(int(state[0]) << 31 | int(state[1]) >> 1)
+        self._draws.seed(int(state[0]) << 31 | int(state[1]) >> 1)
 
     def _pass(self, inputs: Any, one: Tensor | None) -> Tensor:
         with _DropoutAwake(self._stack, self._probability, one):

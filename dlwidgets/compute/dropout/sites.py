@@ -1,6 +1,7 @@
 """Where a model's dropouts stand, which ones form a run, and which ones look odd."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from torch import nn
@@ -9,8 +10,8 @@ from dlwidgets.compute.dropout.arguments import checked_inputs, checked_model
 from dlwidgets.compute.dropout.calls import is_dropout
 from dlwidgets.compute.dropout.combined import Combined, combine
 from dlwidgets.compute.dropout.flow import Flow, Origin, step_of_module
-from dlwidgets.compute.dropout.survey import Seen, droppers, one_pass, seed_everything, survey
-from dlwidgets.compute.observe import undisturbed
+from dlwidgets.compute.dropout.survey import Seen, all_awake, droppers, one_pass, survey
+from dlwidgets.compute.observe import attributes_kept, undisturbed
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,12 @@ def find_dropout(model: nn.Module, inputs: Any = None) -> Dropouts:
     """
     model = checked_model(model)
     if inputs is None:
-        with undisturbed(model):
+        with attributes_kept(model):
             return _registered(model)
     checked_inputs(inputs)
     left_on = _left_on(model)
-    with undisturbed(model):
-        seed_everything(0)
-        found = survey(model, inputs)
+    with undisturbed(model, partial(all_awake, model, inputs)) as draws:
+        found = draws.seeded(0, partial(survey, model, inputs))
         evaluation = one_pass(model, inputs, left_on, left_on) if left_on else found.evaluation
     seen = list(found.training.seen)
     active = [False] * len(seen)

@@ -1,12 +1,10 @@
 """One pass through a model that notes every dropout, and what stands around it."""
 
-import random
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -182,20 +180,6 @@ class Survey:
     never_called: tuple[str, ...]
 
 
-def seed_everything(seed: int) -> None:
-    """Seed the global random generators that a model may use, for `undisturbed` to put back.
-
-    Not by ``torch.manual_seed``: before CUDA is first used that leaves a note to seed it then.
-    """
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(seed)
-    if torch.backends.mps.is_available():
-        torch.mps.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 (the global one)
-    random.seed(seed)
-
-
 @contextmanager
 def observed(stack: "CallStack | _Recorder") -> Iterator[None]:
     """Inside, the stack hears of all calls of modules, and what ``torch.compile`` made runs as plain Python."""
@@ -237,6 +221,12 @@ def droppers(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, nn.Modul
     parts = dict(model.named_modules())
     dropping = {name: part for name, part in parts.items() if own_dropout(part) is not None}
     return dropping, {name: part for name, part in parts.items() if name not in dropping and may_switch_dropout(part)}
+
+
+def all_awake(model: nn.Module, inputs: Any) -> None:
+    """A pass with all dropout on; changes the model's modes."""
+    dropping, switches = droppers(model)
+    one_pass(model, inputs, dropping | switches, switches)
 
 
 def survey(model: nn.Module, inputs: Any) -> Survey:

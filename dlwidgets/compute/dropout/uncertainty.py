@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -19,8 +20,9 @@ from dlwidgets.compute.dropout.arguments import (
     checked_seed,
 )
 from dlwidgets.compute.dropout.sampling import Sampler, checked_output, chunk_size
-from dlwidgets.compute.dropout.survey import seed_everything, survey
+from dlwidgets.compute.dropout.survey import all_awake, survey
 from dlwidgets.compute.observe import undisturbed
+from dlwidgets.compute.randomness import OwnDraws
 
 Output = Literal["logits", "log_probabilities", "probabilities", "values"]
 
@@ -108,8 +110,8 @@ def monte_carlo(
     seed = checked_seed(seed)
 
     def sampled(model: nn.Module, inputs: Any) -> MonteCarlo:
-        with undisturbed(model):
-            return _sampled(model, inputs, num_samples, probability, output, seed, context)
+        with undisturbed(model, partial(all_awake, model, inputs)) as draws:
+            return _sampled(model, inputs, num_samples, probability, output, seed, draws, context)
 
     moved = _on_gpu(model, inputs)
     if moved is not None:
@@ -141,11 +143,11 @@ def _sampled(
     probability: float | None,
     output: str,
     seed: int,
+    draws: OwnDraws,
     context: Context | None,
 ) -> MonteCarlo:
     """What `monte_carlo` returns; changes modes, probabilities and random states, for `undisturbed` to put back."""
-    seed_everything(seed)
-    found = survey(model, inputs)
+    found = draws.seeded(seed, partial(survey, model, inputs))
     plain = checked_output(found.evaluation.output)
     if not found.training.seen:
         raise ValueError(
@@ -153,7 +155,7 @@ def _sampled(
             "with_dropout(model, 0.5) makes a copy that has it after every activation"
         )
     summary = _Summary(plain, output)
-    sampler = Sampler(model, inputs, probability, seed, plain.device)
+    sampler = Sampler(model, inputs, probability, seed, draws, plain.device)
 
     def add(start: int, count: int) -> None:
         tick(context, start / num_samples, f"sample {start} of {num_samples}")

@@ -51,7 +51,6 @@ class Recorder(TorchDispatchMode):
         self.real = real
         self.nodes: list[Node] = []
         self.broken: tuple[int, str] | None = None
-        self.drew = False
         self._roots: dict[int, Root] = {}
         self._own: dict[int, Any] = {}
         self._owners: dict[int, Tensor] = {memory(buffer): buffer for buffer in buffers}
@@ -106,8 +105,6 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         op = operation(func)
         free = False
-        # Without numbers a draw moves no generator.
-        self.drew = self.drew or (op.random and self.real)
 
         def resolve(item: Any) -> Any:
             nonlocal free

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -103,11 +104,14 @@ def field_of_outputs(
     total = torch.zeros(net.input_sizes, dtype=torch.float64)
     num_inputs = sum(batch[0].shape[0] for batch in batches)
     done = 0
-    with versions_kept([*model.parameters(), *model.buffers()]), undisturbed(model):
+    first = partial(_gradient, model, batches[0], 0, target, position)
+    with versions_kept([*model.parameters(), *model.buffers()]), undisturbed(model, first) as draws:
         for batch in batches:
             for sample in range(batch[0].shape[0]):
                 tick(context, done / num_inputs, f"input {done + 1} of {num_inputs}")
                 gradient = _gradient(model, batch, sample, target, position)
+                if done == 0 and draws.found_out():
+                    gradient = first()
                 if gradient is not None:
                     total += _over_axes(gradient, sample, net.axes)
                 done += 1

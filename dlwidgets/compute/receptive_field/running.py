@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
 from ..observe import Eagerly, after_own_hooks, attributes_kept, forwards
+from ..randomness import OwnDraws
 from .capture import DataSetter, Recorder, Traced
 from .graph import Call, Run, Value, leaves
 
@@ -149,33 +149,21 @@ def quiet(model: nn.Module, arguments: tuple[Any, ...]) -> Iterator[None]:
             torch._C._set_mkldnn_enabled(mkldnn)
 
 
-def random_states() -> tuple[Any, ...]:
-    """The states of the global random numbers of Python and numpy, to be compared."""
-    state: Any = np.random.get_state()  # noqa: NPY002 (the global one is meant)
-    return random.getstate(), state[1].tobytes(), state[2:]
-
-
 def _record(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> Run:
-    """A recorded run. If it moved the random numbers of Python or numpy, they are put back and nothing is known."""
-    before = random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one is meant)
-    try:
-        run, moved = _record_once(model, arguments, real)
-    except Exception:
-        random.setstate(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
-        raise
-    # Once may have been another thread: they are not put back for nothing, as that would undo a seed of the user's.
-    if moved and (again := _record_once(model, arguments, real))[1]:
-        random.setstate(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
-        run = again[0]
+    """A recorded run. If it draws random numbers of Python or numpy, nothing is known."""
+    once = partial(_record_once, model, arguments, real)
+    with OwnDraws(once) as draws:
+        try:
+            run = once()
+        finally:
+            draws.put_back()
+    if draws.shared & {"numpy", "python"}:
         # Which way the code went may depend on draws that no graph shows.
         run.broken = 0, "random numbers of Python or numpy"
     return run
 
 
-def _record_once(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> tuple[Run, bool]:
-    """A recorded run, and whether the random numbers of Python or numpy moved meanwhile."""
+def _record_once(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> Run:
     recorder = Recorder(list(model.parameters()), list(model.buffers()), real)
     entered: list[Traced] = []
 
@@ -198,19 +186,12 @@ def _record_once(model: nn.Module, arguments: tuple[Any, ...], real: bool) -> tu
         return Value(tuple(found.shape), found.dtype, None, 0, time)
 
     calls = Calls(model, value_of)
-    before, torch_state = random_states(), torch.get_rng_state()
     with quiet(model, arguments), calls.watching(model), DataSetter(recorder), recorder:
-        try:
-            output = model(*given)
-        finally:
-            if recorder.drew:
-                torch.set_rng_state(torch_state)
-        after = random_states()
+        output = model(*given)
     tensor = first_tensor(output)
     if tensor is None:
         raise TypeError(f"the model returned {type(output).__name__} without a tensor in it")
-    run = Run(value, value.shape, value_of(tensor), recorder.nodes, calls.calls, recorder.broken)
-    return run, before != after
+    return Run(value, value.shape, value_of(tensor), recorder.nodes, calls.calls, recorder.broken)
 
 
 def _shapes_only(model: nn.Module, arguments: tuple[Any, ...], why: Exception) -> Run:
@@ -218,7 +199,6 @@ def _shapes_only(model: nn.Module, arguments: tuple[Any, ...], why: Exception) -
     from copy import deepcopy
 
     copy = deepcopy(model)
-    before = random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one is meant)
     given = tree_map(lambda item: item.detach().clone() if isinstance(item, Tensor) else item, arguments)
     tensors = [item for item in given if isinstance(item, Tensor)]
     entered = Value(tuple(tensors[0].shape), tensors[0].dtype, None, 0, 0)
@@ -227,15 +207,18 @@ def _shapes_only(model: nn.Module, arguments: tuple[Any, ...], why: Exception) -
     def value_of(tensor: Tensor) -> Value:
         return Value(tuple(tensor.shape), tensor.dtype, None, 0, 1)
 
-    calls = Calls(copy, value_of)
-    with torch.random.fork_rng(devices=[]), quiet(copy, given), calls.watching(copy):
+    def run_copy() -> tuple[Any, list[Call]]:
+        calls = Calls(copy, value_of)
+        with quiet(copy, given), calls.watching(copy):
+            return copy(*given), calls.calls
+
+    with OwnDraws(run_copy) as draws:
         try:
-            output = copy(*given)
+            output, seen = run_copy()
         finally:
-            random.setstate(before[0])
-            np.random.set_state(before[1])  # noqa: NPY002
+            draws.put_back()
     tensor = first_tensor(output)
     if tensor is None:
         raise TypeError(f"the model returned {type(output).__name__} without a tensor in it")
     reason = f"{type(why).__name__} while recording: {(str(why).splitlines() or [''])[0]}"
-    return Run(entered, entered.shape, value_of(tensor), [], calls.calls, (0, reason))
+    return Run(entered, entered.shape, value_of(tensor), [], seen, (0, reason))
