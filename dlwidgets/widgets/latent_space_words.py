@@ -37,7 +37,7 @@ def axis_names(scene: "Scene") -> list[str]:
 
 
 def describe_space(scene: "Scene") -> str:
-    """How many images in how many dimensions, what their posteriors are like, and what is missing."""
+    """How many images in how many dimensions, what their posteriors are like, what is missing, and how it is shaded."""
     from dlwidgets.compute.latent_space import PCA
 
     space = scene.space
@@ -64,8 +64,9 @@ def describe_space(scene: "Scene") -> str:
     if num_nowhere:
         parts.append(f"{counted(num_nowhere, 'image')} not drawn, because the code is not finite")
     if space.num_invalid > num_nowhere:
-        parts.append(f"{counted(space.num_invalid - num_nowhere, 'image')} whose standard deviation is not finite")
-    return "; ".join(parts) + "."
+        what = "posterior is not finite or" if space.posterior.stochastic else "code is"
+        parts.append(f"{counted(space.num_invalid - num_nowhere, 'image')} not drawn, because the {what} beyond 1e30")
+    return "; ".join(parts) + "." + (f" {scene.note}" if scene.note else "")
 
 
 def describe_bars(finite: Any) -> str:
@@ -84,7 +85,11 @@ def describe_contours(scene: "Scene") -> str:
     if not scene.plane.exact:
         return "No contours: UMAP does not map ellipses to ellipses."
     own = " Pink: the posterior of the hovered image, at 1 and 2." if scene.space.posterior.stochastic else ""
-    return CONTOURS + own
+    moments = scene.space.moments
+    if moments is None:
+        return CONTOURS.partition(" Orange")[0] + own
+    left_out = f" but {moments.num_left_out:,}" if moments.num_left_out else ""
+    return CONTOURS.replace("of all images", f"of all images{left_out}") + own
 
 
 def describe_problem(scene: "Scene") -> str:
@@ -123,10 +128,12 @@ def describe_coverage(coverage: "ClassCoverage | None") -> str:
         return "Samples of the prior N(0, I), decoded"
     found = coverage.num_classes(0.02)
     hold = "holds" if found == 1 else "hold"
-    failed = f"; {coverage.num_failed:,} could not be decoded" if coverage.num_failed else ""
+    lost = f"; {coverage.num_failed:,} could not be decoded" if coverage.num_failed else ""
+    if coverage.num_left_out:
+        lost += f"; compared without {counted(coverage.num_left_out, 'image')} with values that are not finite"
     return (
         f"Samples of the prior N(0, I), decoded: of {coverage.num_samples:,} of them, "
-        f"{found} of {len(coverage.classes)} classes {hold} 2 % or more by nearest image{failed}"
+        f"{found} of {len(coverage.classes)} classes {hold} 2 % or more by nearest image{lost}"
     )
 
 

@@ -39,6 +39,12 @@ def one_everywhere(images: Tensor) -> tuple[Tensor, Tensor]:
     return images, log_variance
 
 
+def one_far_away(images: Tensor) -> tuple[Tensor, Tensor]:
+    mean = images.clone()
+    mean[3] = 1e31
+    return mean, torch.full_like(images, -2.0)
+
+
 def is_json(value: Any) -> bool:
     """Whether a front end gets a number where it expects one: JSON has neither NaN nor inf."""
     return value is None or math.isfinite(value)
@@ -49,7 +55,9 @@ def is_json(value: Any) -> bool:
     [
         (nowhere, "4 images not drawn, because the code is not finite", "Not finite: z1, z2."),
         (without_variance_in_z2, "KL not finite in 1 of 2 latent dimensions", "Not finite: z2."),
-        (one_everywhere, "1 image whose standard deviation is not finite", ""),
+        (one_everywhere, "1 image not drawn, because the posterior is not finite or beyond 1e30", ""),
+        (one_far_away, "1 image not drawn, because the posterior is not finite or beyond 1e30", ""),
+        (one_everywhere, "Orange: the posteriors of all images but 1 together, at 2.", ""),
     ],
 )
 def test_what_is_not_finite_is_said_and_the_scale_of_the_bars_stays_finite(
@@ -58,7 +66,7 @@ def test_what_is_not_finite_is_said_and_the_scale_of_the_bars_stays_finite(
     made = explore(encode)
     recorder.send(made._plane.cloud, hovered=0)
     made.wait(LONG)
-    assert words in made._description
+    assert words in f"{made._description} {made._key.value}"
     assert "nan" not in made._description
     assert " inf" not in made._description
     scale, bars = made._kl.bars.scales["y"], made._kl.bars
@@ -67,6 +75,41 @@ def test_what_is_not_finite_is_said_and_the_scale_of_the_bars_stays_finite(
     assert np.isfinite(made._kl._ruler.tick_values).all()
     assert np.isfinite(bars.y).all()
     assert made._kl._key.value.endswith(key or "the hovered one.")
+    made.close()
+
+
+def test_a_code_of_a_deterministic_encoder_that_is_too_large_is_said(recorder: Any) -> None:
+    made = explore(lambda x: one_far_away(x)[0])
+    assert "1 image not drawn, because the code is beyond 1e30." in made._about.value
+    assert "all images but 1 together" in made._key.value
+    made.close()
+
+
+def test_without_any_posterior_no_line_of_theirs_is_named(recorder: Any) -> None:
+    made = explore(nowhere)
+    assert "Grey" in made._key.value
+    assert "Orange" not in made._key.value
+    made.close()
+
+
+def test_images_that_the_prior_cannot_be_compared_with_are_counted(recorder: Any) -> None:
+    images = CODES.clone()
+    images[3, 0] = math.nan
+    made = explore(lambda x: x.nan_to_num(), images, [0, 1, 0, 1])
+    made._controls.prior.click()
+    made.wait(LONG)
+    assert "compared without 1 image with values that are not finite." in made._prior_pictures.strip.title
+    made.close()
+
+
+def test_how_images_and_pictures_of_different_scales_are_shaded_is_said(recorder: Any) -> None:
+    images = torch.randint(0, 256, (5, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images[0, 0, :2] = torch.tensor([0, 255])
+    model = (lambda x: x.flatten(1)[:, :2].float() / 255, lambda z: torch.sigmoid(z).repeat(1, 8).view(-1, 4, 4))
+    made = LatentSpaceExplorer(model, images)
+    made.wait(LONG)
+    words = "The decoder's pictures are in [0, 1], the images are not: they are divided by 255."
+    assert made._about.value.endswith(words)
     made.close()
 
 
