@@ -265,12 +265,12 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
     # What is asked of the runner
 
     def _explore(self, brief: bool = False) -> None:
-        from dlwidgets.compute.latent_space import probing
+        from dlwidgets.compute.latent_space import scene
 
         if self._coder is None:  # nothing is trained yet
             return
         self._compute(
-            probing.explore_through,
+            scene.explore,
             self._coder,
             self._images,
             self._labels_given,

@@ -99,3 +99,23 @@ def test_enormous_posteriors_do_not_stop_the_others(view, mean, log_variance, nu
         assert scene.space.moments.num_left_out == num_invalid
         assert torch.isfinite(scene.aggregated[0]).all()
         assert torch.isfinite(scene.space.kl).all()
+
+
+def test_a_first_plane_may_go_through_a_code_and_costs_no_second_grid():
+    num_decoded = []
+
+    def decode(codes):
+        num_decoded.append(len(codes))
+        return torch.sigmoid(codes.sum(1)).view(-1, 1, 1).expand(-1, 4, 4)
+
+    images = torch.rand(9, 4, generator=torch.Generator().manual_seed(0))
+    code = [0.1, 0.2, 0.3, 0.4]
+    scene = scene_of(images, encode=lambda x: x, decode=decode, view="plane", dims=(0, 1), brief=True, at=code)
+    through = sum(num_decoded)
+    assert scene.plane.at.tolist() == pytest.approx(code)
+    assert scene.plane.lift(torch.zeros(1, 2))[0].tolist() == pytest.approx([0, 0, 0.3, 0.4])
+    num_decoded.clear()
+    scene_of(images, encode=lambda x: x, decode=decode, view="plane", dims=(0, 1), brief=True)
+    assert through == sum(num_decoded)
+    with pytest.raises(ValueError, match="at: expected 4 finite numbers"):
+        scene_of(images, encode=lambda x: x, decode=decode, at=[1.0, 2.0])

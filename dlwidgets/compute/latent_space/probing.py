@@ -14,21 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dlwidgets.compute.context import Context, tick
-from dlwidgets.compute.latent_space.autoencoder import Coder
 from dlwidgets.compute.latent_space.coverage import ClassCoverage, class_coverage
 from dlwidgets.compute.latent_space.decoding import interpolate
 from dlwidgets.compute.latent_space.inputs import generator
 from dlwidgets.compute.latent_space.pictures import Pictures
 from dlwidgets.compute.latent_space.posterior import Posterior
-from dlwidgets.compute.latent_space.scene import (
-    CONTOUR_SHARES,
-    Scene,
-    View,
-    as_code,
-    explore,
-    look_from,
-    outlines,
-)
+from dlwidgets.compute.latent_space.scene import CONTOUR_SHARES, Scene, as_code, outlines
 
 Outlines: TypeAlias = tuple[Float[Tensor, "point 2"], ...]
 
@@ -88,28 +79,6 @@ class PriorReport:
 
     samples: Pictures
     coverage: ClassCoverage | None  # None without labels
-
-
-def explore_through(
-    coder: Coder,
-    images: Tensor,
-    labels: Any,
-    *,
-    at: Any,
-    view: View | None = None,
-    dims: tuple[int, int] = (0, 1),
-    picture_shape: tuple[int, ...] | None = None,
-    brief: bool = False,
-    context: Context | None = None,
-) -> Scene:
-    """`explore`, and look from the plane through the code ``at``; None: by itself."""
-    if at is None:
-        return explore(
-            coder, images, labels, view=view, dims=dims, picture_shape=picture_shape, brief=brief, context=context
-        )
-    space = explore(coder, images, labels, picture_shape=picture_shape, brief=True, context=context).space
-    view = view or ("plane" if space.latent_dim <= 2 else "pca")
-    return look_from(space, view=view, dims=dims, at=at, brief=brief, context=context)
 
 
 def decode_at(

@@ -204,11 +204,13 @@ def explore(
     *,
     view: View | None = None,
     dims: tuple[int, int] = (0, 1),
+    at: Any = None,
     picture_shape: tuple[int, ...] | None = None,
     brief: bool = False,
     context: Context | None = None,
 ) -> Scene:
-    """Encode the images and look at the space; ``brief`` makes a coarse grid and no reconstructions."""
+    """Encode the images and look at the space, from a plane through the code ``at`` as in `look_from`; ``brief`` makes
+    a coarse grid and no reconstructions."""
     encoded = posterior(coder, images, context=context)
     if not coder.decode_modules:  # modules say their type themselves
         coder = replace(coder, decode_call=_InOwnType(coder.decode_call, encoded.mean.dtype))
@@ -217,7 +219,7 @@ def explore(
     space = LatentSpace(coder, images, encoded, classes, index, moments, picture_shape)
     if view is None:
         view = "plane" if space.latent_dim <= 2 else "pca"
-    return look_from(space, view=view, dims=dims, brief=brief, context=context)
+    return look_from(space, view=view, dims=dims, at=at, brief=brief, context=context)
 
 
 def look_from(
