@@ -30,24 +30,17 @@ _GENERATOR = {  # overloads of torch's operators, and those that take a generato
 }
 
 
-def without_draws(run: Callable[[], Any], again: Callable[[], Any]) -> Any:
-    """What ``run`` returns, without gradients; the global random states are put back if it draws from them.
+def without_draws(run: Callable[[], T], again: Callable[[], Any]) -> T:
+    """What ``run`` returns, without gradients; the global random streams go on as if it had not run (`OwnDraws`).
 
-    Only then: while it runs in a thread of its own a cell may seed and draw, and that must stay. What this thread draws
-    from torch's generators is seen. Whatever else moves a state (numpy, Python, ``torch.manual_seed``) does not tell
-    who it was: so ``again``, a short piece of the same work, runs a few more times, each time after a pause. Moves in
-    every run and in no pause are its own; otherwise a cell draws, and all states are left as they are then. Not
-    noticed, so not taken back, is numpy's or Python's seed set anew in every run: the states then always end the same.
+    Code that seeds torch or saves its state runs twice: ``run`` must then give the same.
     """
-    before = _states()
-    draws = Draws(before)
-    try:
-        with torch.no_grad(), draws:
-            return run()
-    finally:
-        after = _states()
-        if not _same(before, after) and (draws.explain(after) or _moves_states(again)):
-            _restore(before)
+    with torch.no_grad(), OwnDraws(again, never_alone=True) as draws:
+        try:
+            result = run()
+            return run() if draws.found_out() else result
+        finally:
+            draws.put_back()
 
 
 class OwnDraws(TorchDispatchMode):
@@ -57,7 +50,8 @@ class OwnDraws(TorchDispatchMode):
     from numpy or Python, or seeds or saves torch's state) is `found_out` by running ``again``, a short piece of it: it
     goes on with the global states of those libraries, which `put_back` then restores.
 
-    Not noticed beside a thread that draws, so not taken back, is numpy's seed set anew in every run.
+    In the main thread whatever moves is taken for the code's, unless it is ``never_alone``. Elsewhere numpy's seed set
+    anew in every run is not noticed, so not taken back.
 
     Attributes
     ----------
@@ -65,10 +59,12 @@ class OwnDraws(TorchDispatchMode):
         The libraries whose global states the code moves itself.
     """
 
-    def __init__(self, again: Callable[[], Any]) -> None:
+    def __init__(self, again: Callable[[], Any], never_alone: bool = False) -> None:
         super().__init__()
         self.shared: set[Library] = set()
         self._again = again
+        # Cells run in the main thread, one at a time.
+        self._is_alone = not never_alone and threading.current_thread() is threading.main_thread()
         self._before = _states()
         self._seed: int | None = None
         self._own: dict[torch.device, torch.Generator] = {}
@@ -117,7 +113,7 @@ class OwnDraws(TorchDispatchMode):
     def _culpable(self) -> set[Library]:
         """Of the libraries whose states have moved, those whose states the code moves."""
         suspects = _moved(self._before, _states()) - self.shared
-        if not suspects or threading.current_thread() is threading.main_thread():  # cells run there, one at a time
+        if not suspects or self._is_alone:
             return suspects
         found = _touched(self._again) if suspects & {"torch", "python"} else set()
         if "numpy" in suspects and _moves_numpy(self._again):
@@ -155,28 +151,6 @@ class OwnDraws(TorchDispatchMode):
             else:
                 own.manual_seed(self._seed)
         return own
-
-
-class Draws(TorchDispatchMode):
-    """Follows the global random states from ``states`` on by what this thread draws from torch's generators."""
-
-    def __init__(self, states: "_States") -> None:
-        super().__init__()
-        self._expected = states
-        self._explained = True  # whether each of this thread's draws found the states as expected
-
-    def explain(self, states: "_States") -> bool:
-        """Whether all that changed until ``states`` was changed by this thread's draws from torch's generators."""
-        return self._explained and _same(self._expected, states)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if torch.Tag.nondeterministic_seeded not in func.tags:
-            return func(*args, **(kwargs or {}))
-        self._explained = self._explained and _same_tensors(self._expected.of_torch, _torch_states())
-        try:
-            return func(*args, **(kwargs or {}))
-        finally:
-            self._expected = self._expected._replace(of_torch=_torch_states())
 
 
 class _States(NamedTuple):
@@ -250,21 +224,6 @@ def _moves_numpy(run: Callable[[], Any]) -> bool:
     return True
 
 
-def _moves_states(run: Callable[[], Any]) -> bool:
-    """Whether ``run`` changes states in a way that `Draws` does not explain, and nobody else changes them."""
-    for _ in range(_ROUNDS):
-        before = _states()
-        time.sleep(_PAUSE)
-        if not _same(before, _states()):
-            return False
-        draws = Draws(before)
-        with suppress(Exception), torch.no_grad(), draws:
-            run()
-        if draws.explain(_states()):
-            return False
-    return True
-
-
 def _states() -> _States:
     numpy_state: Any = np.random.get_state()  # noqa: NPY002 (the global one is meant)
     return _States(_torch_states(), random.getstate(), numpy_state)
@@ -286,10 +245,6 @@ def _generator(device: torch.device) -> torch.Generator:
     if device.type == "cuda":
         return torch.cuda.default_generators[device.index]
     return torch.mps._get_default_mps_generator() if device.type == "mps" else torch.default_generator
-
-
-def _same(first: _States, second: _States) -> bool:
-    return not _moved(first, second)
 
 
 def _moved(first: _States, second: _States) -> set[Library]:

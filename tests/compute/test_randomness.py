@@ -12,9 +12,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from dlwidgets.compute.dropout import find_dropout, monte_carlo
+from dlwidgets.compute.latent_space import decode
 from dlwidgets.compute.observe import undisturbed
 from dlwidgets.compute.randomness import OwnDraws, without_draws
 from dlwidgets.compute.receptive_field import effective_receptive_field
+from dlwidgets.compute.receptive_field.activations import activations
 
 DRAWS = [
     lambda: torch.rand(3),
@@ -130,8 +132,10 @@ SIGNALS = torch.linspace(-1, 1, 16).reshape(2, 1, 8)
         lambda: monte_carlo(DROPPING, SIGNALS, 20),
         lambda: find_dropout(DROPPING, SIGNALS),
         lambda: effective_receptive_field(DROPPING, SIGNALS, (0,)),
+        lambda: activations(DROPPING, (SIGNALS,), lambda num_dims: tuple(range(2, num_dims))),
+        lambda: decode((nn.Identity(), lambda z: z + torch.rand(1)), SIGNALS[:, 0]),
     ],
-    ids=["monte_carlo", "find_dropout", "effective_receptive_field"],
+    ids=["monte_carlo", "find_dropout", "effective_receptive_field", "activations", "decode"],
 )
 def test_a_cells_numbers_are_those_of_its_seed_beside_an_exhibit(work):
     rounds, problems, stop = [], [], threading.Event()
@@ -268,3 +272,24 @@ def test_an_error_of_again_is_none_and_that_of_the_code_goes_on():
     with pytest.raises(ValueError, match="no"), undisturbed(nn.ReLU(), fail):
         fail()
     assert states() == before
+
+
+def test_noise_that_a_decoder_seeds_stays_the_same():
+    def with_noise(z):
+        torch.manual_seed(5)
+        return z + torch.rand(8)
+
+    z = SIGNALS[:, 0]
+    torch.manual_seed(5)
+    expected = z + torch.rand(8)
+    torch.manual_seed(1)
+    before = states()
+    for _ in range(2):
+        assert torch.equal(decode((nn.Identity(), with_noise), z), expected)
+    assert states() == before
+
+
+def test_a_call_is_kept_once_also_where_the_model_seeds():
+    model = Hostile(lambda: torch.manual_seed(5)).train()
+    kept = activations(model, (torch.ones(1, 1, 3),), lambda num_dims: tuple(range(2, num_dims)))
+    assert set(kept) == {("drop", 0), ("", 0), None}

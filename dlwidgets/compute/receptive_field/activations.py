@@ -63,11 +63,13 @@ def activations(
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     moved = tree_map(lambda each: each.to(device, copy=True) if isinstance(each, Tensor) else each, arguments)
 
-    def run(after: Any = None) -> Any:
+    def run() -> Any:
+        kept.clear()
+        calls.clear()
         with observe.forwards(after=after):
             return model(*moved)
 
-    keep(None, without_draws(partial(run, after), run))
+    keep(None, without_draws(run, partial(model, *moved)))
     return kept
 
 
