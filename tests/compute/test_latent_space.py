@@ -37,6 +37,17 @@ def trained(digits):
 
 
 @pytest.fixture(scope="module")
+def trained_from_another_seed(digits):
+    """One VAE for each beta; the large one collapses within a few epochs."""
+    images, labels, held_out = digits
+    epochs = {0.0: EPOCHS, 1.0: EPOCHS, 4.0: 40}
+    return {
+        beta: train_vae(images, labels, beta=beta, epochs=count, held_out=held_out, seed=1)
+        for beta, count in epochs.items()
+    }
+
+
+@pytest.fixture(scope="module")
 def mean_image_elbo(digits):
     images, _, held_out = digits
     mean = images.mean(0).clamp(1e-9, 1 - 1e-9).expand_as(held_out)
@@ -80,6 +91,17 @@ def test_a_large_beta_collapses_to_the_mean_image(trained, digits, mean_image_el
     pictures = decode(vae.autoencoder, torch.tensor([[0.0, 0.0], [1.5, -1.5]]))
     assert torch.allclose(pictures[0], digits[0].mean(0).float(), atol=0.05)
     assert torch.allclose(pictures[0], pictures[1], atol=0.05)
+
+
+def test_what_the_kl_term_does_holds_for_another_seed(trained_from_another_seed, trained, mean_image_elbo):
+    last = {beta: vae.history for beta, vae in trained_from_another_seed.items()}
+    assert last[1.0].elbo[-1] != trained[1.0].history.elbo[-1]
+    assert last[0.0].reconstruction[-1] < last[1.0].reconstruction[-1]
+    assert last[0.0].elbo[-1] < last[1.0].elbo[-1] - 15
+    assert -25 <= last[1.0].elbo[-1] <= -23.3
+    assert last[0.0].kl[-1] > 10 > last[1.0].kl[-1] > 1
+    assert last[4.0].kl[-1] < 0.05
+    assert abs(last[4.0].elbo[-1] - mean_image_elbo) < 0.5
 
 
 def test_both_dimensions_are_active_with_and_without_the_kl_term(trained, digits):
