@@ -174,7 +174,9 @@ def watch(
         is found when it does.
     budget:
         Share of the training time that the meter may take, above 0 and at most 1. Steps 0, 1, 3, 7, 15, 31 and 63 are
-        always sampled.
+        always sampled. Counting steps takes about a microsecond each, without an optimizer 10 to 20: where that alone
+        is above the budget, in loops of less than some 2 ms a step, no further step is sampled, and `Meter.overhead`
+        says what is taken.
     every:
         Sample each k-th step instead, whatever it costs.
     thresholds:
