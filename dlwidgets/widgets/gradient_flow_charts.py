@@ -127,14 +127,16 @@ def put(mark: Any, curve: "Curve") -> None:
 
 def put_hints(mark: Any, say: Callable[[int], str], *curves: tuple["Curve", str]) -> None:
     """Give `Chart.hints` the points of several named curves. Each says ``say(x)`` and what all curves hold there, since
-    points may cover one another."""
-    held: dict[int, list[str]] = {}
-    for curve, name in curves:
-        for x, y in zip(curve.x, curve.y, strict=True):
-            held.setdefault(int(x), []).append(f"{name} {y:.4g}")
-    mark.names = np.array(
-        [f"{say(int(x))}: {', '.join(held[int(x)])}" for curve, _ in curves for x in curve.x], dtype=str
-    )
+    points may cover one another: its own first, for bqplot leaves points of equal names without a style."""
+    held: list[dict[int, str]] = [
+        {int(x): f"{name} {y:.4g}" for x, y in zip(curve.x, curve.y, strict=True)} for curve, name in curves
+    ]
+
+    def name(own: int, x: int) -> str:
+        order = [held[own], *held[:own], *held[own + 1 :]]
+        return f"{say(x)}: {', '.join(numbers[x] for numbers in order if x in numbers)}"
+
+    mark.names = np.array([name(i, int(x)) for i, (curve, _) in enumerate(curves) for x in curve.x], dtype=str)
     mark.x = to_plot(np.concatenate([curve.x for curve, _ in curves]))
     mark.y = to_plot(np.concatenate([curve.y for curve, _ in curves]))
 

@@ -98,6 +98,13 @@ def test_pointing_says_the_number_and_a_click_goes_back_to_that_step(trained):
     assert trained.errors == []
 
 
+def test_hints_are_seen_under_the_mouse_only(trained):
+    dots = trained.page.locator(".dlw-exhibit .bqplot path.dot, .dlw-exhibit .bqplot path.element")
+    styles = dots.evaluate_all("(dots) => dots.map((dot) => dot.style.fill)")
+    assert len(styles) > 10
+    assert "" not in styles  # a dot without a style is black
+
+
 def test_the_laboratory_answers_its_controls(notebook):
     cell = """
 from dlwidgets import GradientFlowMeter
