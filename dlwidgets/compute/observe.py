@@ -366,11 +366,10 @@ def undisturbed(model: nn.Module, again: Callable[[], Any]) -> Iterator[OwnDraws
         if isinstance(value, torch.Tensor)
     }
     tensors.update(model.parameters(), model.buffers())  # a scripted module has no attributes that hold them
-    contents = {tensor: (tensor.detach().clone(), tensor._version) for tensor in tensors if not tensor.is_inference()}
-    gradients = {tensor: tensor.grad for tensor in contents if tensor.is_leaf}
+    gradients = {tensor: tensor.grad for tensor in tensors if tensor.is_leaf and not tensor.is_inference()}
     draws = OwnDraws(again)
     try:
-        with draws:
+        with contents_kept(tensors), draws:
             try:
                 yield draws
             finally:
@@ -382,13 +381,22 @@ def undisturbed(model: nn.Module, again: Callable[[], Any]) -> Iterator[OwnDraws
                 table.update(copy)
             vars(part).clear()
             vars(part).update(saved)
+        for tensor, gradient in gradients.items():
+            if tensor.grad is not gradient:
+                tensor.grad = gradient
+
+
+@contextmanager
+def contents_kept(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
+    """Afterwards each tensor holds what it held, bitwise, however it was written to."""
+    contents = {tensor: (tensor.detach().clone(), tensor._version) for tensor in tensors if not tensor.is_inference()}
+    try:
+        yield
+    finally:
         for tensor, (content, version) in contents.items():
             # Only what changed, and through .data: a graph that waits for its backward pass must not notice.
             if not _same_bits(tensor, content, version):
                 tensor.data.copy_(content)
-        for tensor, gradient in gradients.items():
-            if tensor.grad is not gradient:
-                tensor.grad = gradient
 
 
 def _same_bits(tensor: torch.Tensor, content: torch.Tensor, version: int) -> bool:

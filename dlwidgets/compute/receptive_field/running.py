@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
-from ..observe import Eagerly, after_own_hooks, attributes_kept, forwards
+from ..observe import Eagerly, after_own_hooks, attributes_kept, contents_kept, forwards
 from ..randomness import OwnDraws
 from .capture import DataSetter, Recorder, Traced
 from .graph import Call, Run, Value, leaves
@@ -37,14 +37,16 @@ def first_tensor(output: Any, depth: int = 0) -> Tensor | None:
 
 
 def record(model: nn.Module, arguments: tuple[Any, ...]) -> Run:
-    """One recorded run: without numbers if the model allows that, else with them.
+    """One recorded run: without numbers if the model allows that, else with them. These may be written to behind the
+    recorder's back, through ``.data``.
 
     Raises ValueError, with the model's own error as its cause, if the model cannot run on ``arguments``.
     """
     problems: list[Exception] = []
     for real in (False, True):
         try:
-            return _record(model, arguments, real)
+            with contents_kept([*model.parameters(), *model.buffers()] if real else []):
+                return _record(model, arguments, real)
         except Exception as error:
             problems.append(error)
     try:
