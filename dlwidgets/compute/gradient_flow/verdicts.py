@@ -30,7 +30,8 @@ class Thresholds:
     dead_values: int
         A unit must have been seen on at least so many values (samples, times places in an image) to be called dead.
     saturated_fraction: float
-        A position is saturated when at least this share of its elements is.
+        A position is saturated when at least this share of its elements is; not where a function is flat on one side by
+        design (rectifiers): there a large share is no fault, and `GradientFlow.saturated_fraction` alone tells it.
     lost_fraction: float
         An update is lost to rounding when at least this share of the elements that have a gradient stays as it was.
     shared_calls: int
