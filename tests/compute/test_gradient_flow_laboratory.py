@@ -17,6 +17,7 @@ from dlwidgets.compute.gradient_flow import (
     train_laboratory,
     watch,
 )
+from dlwidgets.compute.gradient_flow.laboratory import build
 
 SEEDS = range(5)
 
@@ -209,3 +210,33 @@ def test_refusals() -> None:
         train_laboratory(Configuration(), steps=0)
     with pytest.raises(ValueError, match="kernel_size must be odd"):
         residual_against_plain(kernel_size=4)
+
+
+def test_where_units_saturate_the_theory_misses_and_the_measured_slope_explains_it() -> None:
+    far = Configuration(activation="tanh", initialisation="kaiming", gain=2.0)
+    profile = profile_at_initialisation(far)
+    assert profile.factor == pytest.approx(2 * math.sqrt(2))
+    assert profile.measured_factor < 1.5
+    assert (profile.theory_holds, profile.slope_matters, profile.slope_explains) == (False, True, True)
+    # tanh' = 1 - tanh^2, by hand from the outputs of one network
+    model, h, logs = build(far, 0), torch.randn(64, 42, generator=torch.Generator().manual_seed(0)), []
+    with torch.no_grad():
+        for layer in list(model)[:-1]:
+            h = layer(h)
+            logs.append(math.log(float((1 - h.double().square()).square().mean().sqrt())))
+    one_seed = profile_at_initialisation(far, seeds=(0,))
+    assert one_seed.slope == pytest.approx(math.exp(np.mean(logs[2:])), rel=1e-5)
+    assert one_seed.factor_at_slope == pytest.approx(2 * math.sqrt(2) * one_seed.slope)
+
+
+def test_the_theory_is_not_excused_where_it_holds_and_not_by_slopes_where_these_are_right() -> None:
+    for activation in ("sigmoid", "tanh", "relu", "gelu"):
+        near = profile_at_initialisation(Configuration(activation=activation))  # type: ignore[arg-type]
+        assert near.theory_holds
+        assert not near.slope_matters
+    powers = Configuration(activation="relu", initialisation="kaiming", shared=True, width=16)
+    profile = profile_at_initialisation(powers)
+    assert (profile.theory_holds, profile.slope_matters, profile.slope_explains) == (False, False, False)
+    for beyond in (Configuration(residual=True, depth=4), Configuration(depth=40, gain=0.5, width=16)):
+        profile = profile_at_initialisation(beyond)
+        assert profile.theory_holds is None

@@ -25,6 +25,9 @@ Optimizer = Literal["sgd", "momentum", "adam"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
 #: E[f'(0)^2] at a small signal, with which the gradient passes the activation: for ReLU half the units pass it.
 _SLOPE = {"sigmoid": 1 / 4, "tanh": 1.0, "relu": math.sqrt(1 / 2), "gelu": 1 / 2}
+TOLERANCE = 1.2
+"""Theory and measurement agree if they differ by no more than this factor per layer."""
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "activation": ("sigmoid", "tanh", "relu", "gelu"),
     "initialisation": ("default", "xavier", "kaiming"),
@@ -165,6 +168,11 @@ class Profile:
         ``factor ** (depth - layer)`` times the median at the last layer; None where the theory has no factor.
     factor: float | None
         See `theory_factor`.
+    slope: float | None
+        Root mean square of the activation's slope at the signals of the hidden layers (over batch and units; its
+        geometric mean over layers and seeds); the theory takes the slope at a small signal instead. None as ``factor``.
+    factor_at_slope: float | None
+        The theory's factor with ``slope``. It differs from ``factor`` where units saturate or the signal is not small.
     measured_factor: float
         The geometric mean per layer that was measured: (median at layer 0 / median at the last) ** (1 / depth).
     configuration: Configuration
@@ -179,8 +187,37 @@ class Profile:
     saturated_fraction: Float[Tensor, "seed layer"]
     theory: Float[Tensor, "layer"] | None
     factor: float | None
+    slope: float | None
+    factor_at_slope: float | None
     measured_factor: float
     configuration: Configuration
+
+    @property
+    def small_slope(self) -> float:
+        """The slope that the theory takes: that at a small signal."""
+        return _SLOPE[self.configuration.activation]
+
+    @property
+    def theory_holds(self) -> bool | None:
+        """Whether theory and measurement agree per layer up to `TOLERANCE`; None where there is nothing to compare."""
+        return _agree(self.factor, self.measured_factor)
+
+    @property
+    def slope_matters(self) -> bool | None:
+        """Whether the measured slope changes the theory's factor by more than `TOLERANCE`."""
+        agree = _agree(self.factor, self.factor_at_slope)
+        return None if agree is None else not agree
+
+    @property
+    def slope_explains(self) -> bool | None:
+        """Whether the theory agrees with the measurement once it takes the measured slope."""
+        return _agree(self.factor_at_slope, self.measured_factor)
+
+
+def _agree(one: float | None, other: float | None) -> bool | None:
+    if one is None or other is None or not (0 < one < math.inf and 0 < other < math.inf):
+        return None
+    return 1 / TOLERANCE <= one / other <= TOLERANCE
 
 
 def profile_at_initialisation(
@@ -198,7 +235,8 @@ def profile_at_initialisation(
     _check(configuration)
     if not len(seeds):
         raise ValueError("seeds must hold at least one seed, got none")
-    gradient, spread, saturated = [], [], []
+    gradient, spread, saturated, slopes = [], [], [], []
+    factor = theory_factor(configuration)
     for i, seed in enumerate(seeds):
         tick(context, i / len(seeds), f"seed {seed}")
         model = build(configuration, seed)
@@ -212,11 +250,13 @@ def profile_at_initialisation(
         gradient.append(g.gradient_norm[0, at])
         spread.append(g.activation_std[0, at])
         saturated.append(g.saturated_fraction[0, at])
+        if factor is not None:
+            slopes.append(_slopes(model, x))
     norms = torch.stack(gradient)
     median = norms.quantile(0.5, dim=0)
     layer = torch.arange(configuration.depth + 1)
-    factor = theory_factor(configuration)
     theory = None if factor is None else median[-1] * torch.tensor(factor, dtype=torch.float64) ** layer.flip(0)
+    slope = float(torch.stack(slopes).log().mean().exp()) if slopes else None
     ratio = float(median[0] / median[-1])
     return Profile(
         layer=layer,
@@ -228,9 +268,25 @@ def profile_at_initialisation(
         saturated_fraction=torch.stack(saturated),
         theory=theory,
         factor=factor,
+        slope=slope,
+        factor_at_slope=None if factor is None or slope is None else factor * slope / _SLOPE[configuration.activation],
         measured_factor=ratio ** (1 / configuration.depth),
         configuration=configuration,
     )
+
+
+def _slopes(model: nn.Sequential, x: Tensor) -> Float[Tensor, "layer"]:
+    """The root mean square slope of each hidden layer's activation; for layers without normalisation."""
+    found, h = [], x
+    for layer in model:
+        if isinstance(layer, Hidden):
+            before = layer.linear(h).detach().requires_grad_()
+            after = layer.activation(before)
+            found.append(torch.autograd.grad(after.sum(), before)[0].double().square().mean().sqrt())
+            h = after.detach()
+        else:
+            h = layer(h)
+    return torch.stack(found)
 
 
 def _activations(positions: tuple[Position, ...], configuration: Configuration) -> list[int]:
@@ -334,7 +390,7 @@ class ResidualFilters:
     ``plain`` and ``residual`` hold the learned kernels, ``target`` the kernel that made the targets, ``delta`` the
     kernel of the identity: output channel x input channel x height x width, float64. At the unique minimum ``plain =
     residual + delta``; ``error`` is the largest deviation from it. ``plain_loss`` and ``residual_loss`` are the losses
-    after each step.
+    after each step. ``closeness`` is how far the target is from the identity.
     """
 
     plain: Float[Tensor, "out channel height width"]
@@ -344,6 +400,7 @@ class ResidualFilters:
     error: float
     plain_loss: Float[Tensor, "step"]
     residual_loss: Float[Tensor, "step"]
+    closeness: float
 
 
 def residual_against_plain(
@@ -389,7 +446,7 @@ def residual_against_plain(
         losses.append(found)
     plain, residual = learned
     error = float((plain - residual - delta).abs().max())
-    return ResidualFilters(plain, residual, target, delta, error, losses[0], losses[1])
+    return ResidualFilters(plain, residual, target, delta, error, losses[0], losses[1], closeness)
 
 
 def _descend(
