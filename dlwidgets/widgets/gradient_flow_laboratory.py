@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 import traitlets
 
+from dlwidgets.compute.context import Cancelled
 from dlwidgets.widgets.arrays import to_plot
 from dlwidgets.widgets.assigning import Assigning
 from dlwidgets.widgets.base import PROGRESS_INTERVAL, Exhibit
@@ -69,6 +70,7 @@ class NetworkPanel(Assigning, Exhibit):
         first = _to_configuration({} if configuration is None else configuration)
         super().__init__(**kwargs)
         self.training: Training | None = None
+        self._stopped = False
         self.peers: Sequence[NetworkPanel] = ()
         self._drawn = 0.0
         self._fields = tuple(Configuration.__dataclass_fields__)
@@ -80,11 +82,16 @@ class NetworkPanel(Assigning, Exhibit):
     def _check_configuration(self, proposal: Any) -> Any:
         return _to_configuration(proposal["value"])
 
+    def name_it(self, letter: str, differences: Sequence[str]) -> None:
+        """Head the panel with a letter and what sets it apart from its neighbour."""
+        self._name.value = f"<h4>Network {letter}" + (f": {', '.join(differences)}" if differences else "") + "</h4>"
+        self._name.layout.display = None
+
     def train(self) -> None:
         """Train for 400 steps in the background, as the button does; a second call begins anew."""
         from dlwidgets.compute.gradient_flow import train_laboratory
 
-        self.training = None
+        self.training, self._stopped = None, False
         self._compute(
             train_laboratory,
             self.configuration,
@@ -93,8 +100,12 @@ class NetworkPanel(Assigning, Exhibit):
             topic="training",
             then=self._took_training,
             published=self._took_some_training,
-            failed=lambda _: self._show_training(),
+            failed=self._ended_early,
         )
+
+    def _ended_early(self, error: BaseException) -> None:
+        self._stopped = isinstance(error, Cancelled)
+        self._show_training()
 
     # Making the parts, once
 
@@ -137,13 +148,21 @@ class NetworkPanel(Assigning, Exhibit):
             self._chart.figure,
             ("line", BLUE, "median of 5 seeds"),
             ("band", BLUE, "quartiles"),
-            ("dashed", ORANGE, "theory"),
+            ("dashed", ORANGE, "theory for a small signal"),
             ("falling", VERMILLION, "0 or not finite"),
         )
         self._curve_keyed = keyed(
             self._curve.figure, ("line", GREEN, "this network"), ("dashed", ORANGE, "the best constant")
         )
-        self.children = [controls, self._profile_keyed, self._words, self._curve_keyed, self._training_words]
+        self._name = ipywidgets.HTML(layout={"display": "none"})
+        self.children = [
+            self._name,
+            controls,
+            self._profile_keyed,
+            self._words,
+            self._curve_keyed,
+            self._training_words,
+        ]
         self._label(self._chart.figure, "Gradient norm by layer at initialisation")
         self._label(self._curve.figure, "Test loss over the variance of the targets")
 
@@ -156,7 +175,7 @@ class NetworkPanel(Assigning, Exhibit):
         from dlwidgets.compute.gradient_flow import profile_at_initialisation
 
         self._stop()  # a training of the former network
-        self.training = None
+        self.training, self._stopped = None, False
         with self._assigning():
             for name, control in self._controls.items():
                 value = getattr(self.configuration, name)
@@ -202,7 +221,7 @@ class NetworkPanel(Assigning, Exhibit):
         self._spread.x, self._spread.y = to_plot(low.x), to_plot([low.y.tolist(), high.y.tolist()])
         put(self._theory, log_curve(profile.median[:0] if profile.theory is None else profile.theory))
         show_keys(self._profile_keyed, True, True, profile.theory is not None, len(median.missing) > 0)
-        self._words.value = describe_profile(profile)
+        self._words.value = " ".join(filter(None, (describe_profile(profile), describe_doubt(profile))))
 
     def _show_training(self) -> None:
         from dlwidgets.compute.gradient_flow.picture import (
@@ -213,7 +232,8 @@ class NetworkPanel(Assigning, Exhibit):
         )
 
         training = self.training
-        self._training_words.value = describe_training(training, STEPS)
+        words = describe_training(training, STEPS)
+        self._training_words.value = f"{words} It was stopped there." if words and self._stopped else words
         self._curve.limit(*training_limits(training))
         self._curve.number(index_ticks(STEPS + 1))
         curve = training_curve(training)
@@ -224,6 +244,28 @@ class NetworkPanel(Assigning, Exhibit):
 
     def _describe(self) -> str:
         return " ".join(filter(None, (self._words.value, self._training_words.value)))
+
+
+class ChosenFilters(FilterComparison):
+    """A `FilterComparison` that shows no pictures of another distance than the chosen one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.observe(lambda _: self._draw(), "closeness")
+
+    def _render(self) -> None:
+        if self.result is None:
+            return
+        super()._render()
+        is_chosen = self.result.closeness == self.closeness
+        self._row.layout.display = None if is_chosen else "none"
+        if is_chosen:
+            self._words.value += f" Full colour is a weight of ±{self._pictures['plain'].scales['color'].max:g}."
+        else:
+            self._words.value = (
+                f"These filters were trained for the distance {self.result.closeness:g}: press “train both filters” "
+                f"for {self.closeness:g}."
+            )
 
 
 class GradientLaboratory(Exhibit):
@@ -248,7 +290,10 @@ class GradientLaboratory(Exhibit):
         super().__init__(**kwargs)
         self.left, self.right = NetworkPanel(left), NetworkPanel(right)
         self.left.peers, self.right.peers = (self.right,), (self.left,)
-        self.filters = FilterComparison()
+        self.filters = ChosenFilters()
+        for panel in (self.left, self.right):
+            panel.observe(lambda _: self._name_panels(), "configuration")
+        self._name_panels()
         self.children = [
             _heading("Two networks, before and while they train"),
             side_by_side(self.left, self.right),
@@ -261,8 +306,41 @@ class GradientLaboratory(Exhibit):
         for part in (self.left, self.right, self.filters):
             part.wait(timeout)
 
+    def _name_panels(self) -> None:
+        """Which network is which, by what they differ in; below each other on a phone one cannot see both."""
+        a, b = self.left.configuration, self.right.configuration
+        names = [name for name in vars(a) if getattr(a, name) != getattr(b, name)]
+        for letter, panel in (("A", self.left), ("B", self.right)):
+            panel.name_it(letter, [_say(name, getattr(panel.configuration, name)) for name in names])
+
     def _describe(self) -> str:
-        return f"Left: {self.left._describe()} Right: {self.right._describe()} {self.filters._describe()}"
+        return f"A: {self.left._describe()} B: {self.right._describe()} {self.filters._describe()}"
+
+
+def describe_doubt(profile: "Profile") -> str:
+    """Why the theory is far from what was measured, as far as the measured slopes tell; empty where it is not far."""
+    if profile.theory_holds is not False or profile.slope is None or profile.factor_at_slope is None:
+        return ""
+    parts = []
+    if profile.slope_matters:
+        parts.append(
+            f"The theory takes the slope of {profile.configuration.activation} for a small signal, "
+            f"{profile.small_slope:.2f}; at the units' own signals it is {profile.slope:.2f}, which makes "
+            f"{profile.factor_at_slope:.3f} per layer."
+        )
+    if not profile.slope_explains:
+        shared = "; here one layer is used again and again" if profile.configuration.shared else ""
+        rest = "The rest" if parts else "That"
+        parts.append(f"{rest} is beyond it: it takes many units a layer, and new weights at each{shared}.")
+    return " ".join(parts)
+
+
+def _say(name: str, value: Any) -> str:
+    """A field of a configuration in words."""
+    if name in ("residual", "shared"):
+        words = {"residual": "residual paths", "shared": "one shared layer"}[name]
+        return words if value else f"no {words}" if name == "residual" else "a layer of its own at each depth"
+    return f"{name.replace('_', ' ')} {value}"
 
 
 def _heading(text: str) -> ipywidgets.HTML:
