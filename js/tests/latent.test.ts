@@ -3,7 +3,7 @@ import test from 'node:test';
 
 import { blend, cornersAt, PictureGrid } from '../src/latent/interpolation';
 import { curveOf, pictureOf, toPixels } from '../src/latent/picture';
-import { tilesOf } from '../src/latent/tiles';
+import { tilesOf, within } from '../src/latent/tiles';
 import { describePlace, describePoint } from '../src/latent/words';
 import { vectors } from './vectors';
 
@@ -77,10 +77,19 @@ test('tiles keep their place in the data while the plane moves, and double as it
   assert.equal(tilesOf(box, [-3, 3], [-3, 3], 1, -1, 26).columns, 1);
 });
 
+test('a gap stays between neighbouring tiles, and even the smallest is painted', () => {
+  const [first, second] = [within(0.4, 26.4, 2), within(26.4, 52.6, 2)];
+  assert.deepEqual([first, second], [[1, 24], [27, 25]]);
+  assert.equal(second[0] - (first[0] + first[1]), 2);
+  assert.deepEqual(within(10, 11, 2), [11, 1]);
+});
+
 test('words say where the probe is and how far to trust its picture', () => {
   assert.equal(describePlace(['z1', 'z2'], [0.3, -1.2], 'exact'), 'z1 0.3, z2 −1.2: decoded exactly');
   assert.equal(describePlace(['z1', 'z2'], [], 'none'), 'Move over the plane to decode it.');
   assert.equal(describePlace(['z1'], [0.3, 0], 'interpolated'), 'z1 0.3: interpolated');
-  assert.equal(describePoint(7, undefined), 'data point 7');
-  assert.equal(describePoint(7, 'cat'), 'data point 7, cat');
+  assert.equal(describePlace(['z1', 'z2'], [1e9, -2.345e12], 'exact'), 'z1 1e9, z2 −2.35e12: decoded exactly');
+  assert.equal(describePoint(7, undefined, false), 'image 7');
+  assert.equal(describePoint(7, '8', false), 'image 7, class 8');
+  assert.equal(describePoint(7, 'cat', true), 'data point 7, class cat');
 });

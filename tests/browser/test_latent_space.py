@@ -124,7 +124,7 @@ def test_points_are_hovered_selected_and_hidden(shown):
     notebook, plane = shown
     page = notebook.page
     plane.move(2.0, -2.0)
-    page.locator(".dlw-tile-data").get_by_text("data point 1, right").wait_for()
+    page.locator(".dlw-tile-data").get_by_text("image 1, class right").wait_for()
     expected = [round(sigmoid(v)) for v in (2, -2, 2, -2)]
     assert page.evaluate(PIXELS, "data") == pytest.approx([2, 2, *expected], abs=1)
     assert page.evaluate(PIXELS, "again") == pytest.approx([2, 2, *expected], abs=1)
@@ -279,7 +279,7 @@ def test_a_page_without_a_kernel_goes_on_decoding(chromium, tmp_path, width):
     assert plane.place() == pytest.approx([-1.0, 1.5], abs=0.2)
     assert grey == pytest.approx([sigmoid(v) for v in 2 * plane.place()], abs=1)
     plane.move(2.0, 2.0)
-    page.locator(".dlw-tile-data").get_by_text("data point 3, b").wait_for()
+    page.locator(".dlw-tile-data").get_by_text("image 3, class b").wait_for()
     assert page.evaluate(PIXELS, "again")[2:] == pytest.approx([round(sigmoid(2))] * 4, abs=1)
     page.get_by_role("button", name="b", exact=True).click()
     assert page.get_by_role("button", name="b", exact=True).get_attribute("aria-pressed") == "false"

@@ -218,7 +218,7 @@ export class DecodedPictureView extends DOMWidgetView {
     const name = color === undefined ? undefined : (model.get('classes') as string[])[color];
     for (const [{ screen, caption }, words] of [
       [this.here, describePlace(model.get('axis_names'), place, this.source)],
-      [this.data, known ? describePoint(index, name) : 'hover a point: its picture'],
+      [this.data, known ? describePoint(index, name, model.get('image_curve')) : 'hover a point: its picture'],
       [this.again, known ? 'its reconstruction' : 'and its reconstruction'],
     ] as const) {
       if (caption.textContent !== words) {

@@ -27,6 +27,13 @@ export function tilesOf(
   return { x: startX + stepX / 2, y: startY + (rows - 0.5) * stepY, stepX, stepY, columns, rows };
 }
 
+/** Start and length in whole pixels of what a tile may fill between two edges, so that a gap stays to the next one. */
+export function within(edge: number, other: number, gap: number): [number, number] {
+  const [start, end] = [Math.round(edge), Math.round(other)];
+  const before = Math.floor(gap / 2);
+  return [start + before, Math.max(1, end - start - gap)];
+}
+
 /** Step, start and number of the pieces of an interval that are visible. */
 function cut(
   low: number,

@@ -3,13 +3,16 @@ import { MarkModel } from 'bqplot';
 
 import type { DecodedGridModel } from '../latent/decoded_grid';
 import { Screen } from '../latent/picture';
-import { tilesOf } from '../latent/tiles';
+import { tilesOf, within } from '../latent/tiles';
 import { axisOf, toPixel } from '../points/placement';
 import { MODULE_NAME, MODULE_VERSION, PROTOCOL } from '../version';
 import { CanvasMark } from './canvas_mark';
 
 /** How wide and high a picture is at least, in CSS pixels. */
 const TILE = 26;
+
+/** What stays free between two pictures, in CSS pixels. */
+const GAP = 2;
 
 export class ManifoldModel extends MarkModel {
   override defaults() {
@@ -69,6 +72,7 @@ export class Manifold extends CanvasMark {
     const { x, y } = this.scales;
     const [axisX, axisY] = [x, y].map((scale) => axisOf((value) => scale.scale(value), scale.model.domain, this.density));
     const size = TILE * this.density;
+    const gap = Math.max(1, Math.round(GAP * this.density));
     const tiles = tilesOf(grid.box, ends(x.model.domain), ends(y.model.domain), axisX.scale, axisY.scale, size);
     context.globalAlpha = opacity;
     context.imageSmoothingEnabled = false;
@@ -77,12 +81,14 @@ export class Manifold extends CanvasMark {
         const [atX, atY] = [tiles.x + column * tiles.stepX, tiles.y - row * tiles.stepY];
         const picture = decoder.decode(atX, atY)?.picture;
         if (picture) {
-          const left = Math.round(toPixel(axisX, atX - tiles.stepX / 2));
-          const right = Math.round(toPixel(axisX, atX + tiles.stepX / 2));
-          const top = Math.round(toPixel(axisY, atY + tiles.stepY / 2));
-          const bottom = Math.round(toPixel(axisY, atY - tiles.stepY / 2));
+          const [left, wide] = within(
+            toPixel(axisX, atX - tiles.stepX / 2),
+            toPixel(axisX, atX + tiles.stepX / 2),
+            gap,
+          );
+          const [top, high] = within(toPixel(axisY, atY + tiles.stepY / 2), toPixel(axisY, atY - tiles.stepY / 2), gap);
           this.tile.paint(picture, false);
-          context.drawImage(this.tile.canvas, left, top, right - left, bottom - top);
+          context.drawImage(this.tile.canvas, left, top, wide, high);
         }
       }
     }
