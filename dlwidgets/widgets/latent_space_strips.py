@@ -10,7 +10,7 @@ from dlwidgets.marks.decoded_picture import Filmstrip
 from dlwidgets.marks.point_cloud import PALETTE
 from dlwidgets.widgets.arrays import to_plot
 from dlwidgets.widgets.base import visible
-from dlwidgets.widgets.latent_space_words import describe_coverage, number, spelled
+from dlwidgets.widgets.latent_space_words import describe_coverage, describe_use, number, spelled
 
 if TYPE_CHECKING:
     from dlwidgets.compute.latent_space.pictures import Pictures
@@ -76,7 +76,7 @@ class PriorPictures:
             self.box.children = [self.strip]
             return
         coverage = report.coverage
-        show_pictures(self.strip, report.samples, describe_coverage(coverage) + ".")
+        show_pictures(self.strip, report.samples, f"{describe_coverage(coverage)}.{describe_use(report)}")
         shown = coverage is not None and 1 < len(coverage.classes) <= MAX_CLASSES
         self.box.children = [self.strip, self.figure] if shown else [self.strip]
         if coverage is not None and shown:

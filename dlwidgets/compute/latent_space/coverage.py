@@ -25,7 +25,7 @@ from dlwidgets.compute.latent_space.pictures import image_scale
 from dlwidgets.compute.latent_space.posterior import Posterior, as_posterior
 
 _MAX_PAIRS = 2**20  # pairs of points compared at a time
-_MAX_REFERENCES = 5000  # images that the classifier remembers
+MAX_REFERENCES = 5000  # images that the classifier remembers
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +145,8 @@ def class_coverage(
     if not bool(finite.any()):
         raise ValueError(f"images: expected at least one of finite values, got none among {len(references)}")
     references, index = references[finite], index[finite]
-    if len(references) > _MAX_REFERENCES:
-        chosen = torch.randperm(len(references), generator=source, device="cpu")[:_MAX_REFERENCES]
+    if len(references) > MAX_REFERENCES:
+        chosen = torch.randperm(len(references), generator=source, device="cpu")[:MAX_REFERENCES]
         references, index = references[chosen], index[chosen]
     latent_dim = coder.encode(references[:1])[0].shape[1]
     codes = torch.randn(size, latent_dim, generator=source, dtype=torch.float64, device="cpu")

@@ -14,16 +14,27 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dlwidgets.compute.context import Context, tick
-from dlwidgets.compute.latent_space.coverage import ClassCoverage, class_coverage
-from dlwidgets.compute.latent_space.decoding import interpolate
+from dlwidgets.compute.latent_space.coverage import (
+    MAX_REFERENCES,
+    ClassCoverage,
+    Coverage,
+    box_coverage,
+    class_coverage,
+)
+from dlwidgets.compute.latent_space.decoding import interpolate, latent_box
 from dlwidgets.compute.latent_space.inputs import generator
 from dlwidgets.compute.latent_space.pictures import Pictures
-from dlwidgets.compute.latent_space.posterior import Posterior
-from dlwidgets.compute.latent_space.scene import CONTOUR_SHARES, Scene, as_code, outlines
+from dlwidgets.compute.latent_space.posterior import Posterior, active_units
+from dlwidgets.compute.latent_space.scene import CONTOUR_SHARES, LatentSpace, Scene, as_code, outlines
 
 Outlines: TypeAlias = tuple[Float[Tensor, "point 2"], ...]
 
-NUM_PRIOR_SAMPLES = 2000
+NUM_PRIOR_SAMPLES = 10_000
+MIN_PRIOR_SAMPLES = 2000
+MAX_COMPARED = 2 * 10**9
+"""Values compared to find the classes of the prior's samples: of many large images fewer samples are drawn."""
+WITHIN = 2.0
+MAX_MEASURED = 50_000  # images; of more, how much of the box they cover is not measured
 NUM_PICTURES = 16
 NUM_ENCODINGS = 8
 
@@ -79,6 +90,10 @@ class PriorReport:
 
     samples: Pictures
     coverage: ClassCoverage | None  # None without labels
+    num_latent: int
+    num_active: int | None  # latent dimensions whose posterior means vary; None if no posterior is finite
+    box: Coverage | None  # of the box around the codes; None without variances and for very many images
+    within: float = WITHIN  # posterior standard deviations
 
 
 def decode_at(
@@ -220,17 +235,28 @@ def pictures_of(scene: Scene, indices: list[int], *, context: Context | None = N
 
 
 def sample_prior(scene: Scene, *, seed: int = 0, context: Context | None = None) -> PriorReport:
-    """Pictures of samples of N(0, I) and, with labels, the classes that 2,000 of them fall into."""
+    """Pictures of samples of N(0, I), with labels the classes that 10,000 of them fall into, and how much of the latent
+    space the images use; for many large images 2,000 samples at least."""
     space = scene.space
     codes = torch.randn(NUM_PICTURES, space.latent_dim, generator=generator(seed), dtype=torch.float64)
     samples = scene.pictures(space.coder.decode(codes, context, on_error="nan")[0])
     coverage = None
     if space.labels is not None:
         coverage = class_coverage(
-            space.coder, space.images, space.labels, num_samples=NUM_PRIOR_SAMPLES, seed=seed, context=context
+            space.coder, space.images, space.labels, num_samples=_num_samples(space), seed=seed, context=context
         )
         coverage = replace(coverage, classes=tuple(space.classes[i] for i in coverage.classes))
-    return PriorReport(samples, coverage)
+    q, active, box = space.posterior, None, None
+    if space.moments is not None:
+        active = int(active_units(q).sum())
+        if q.stochastic and len(space.images) <= MAX_MEASURED:
+            box = box_coverage(q, latent_box(space.codes[q.valid], 0.0), within=WITHIN, seed=seed, context=context)
+    return PriorReport(samples, coverage, space.latent_dim, active, box)
+
+
+def _num_samples(space: LatentSpace) -> int:
+    compared = min(len(space.images), MAX_REFERENCES) * space.images[0].numel()
+    return min(NUM_PRIOR_SAMPLES, max(MIN_PRIOR_SAMPLES, MAX_COMPARED // compared))
 
 
 def point_of(scene: Scene, z: Any) -> tuple[tuple[float, float], tuple[float, ...]]:
