@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from dlwidgets.compute.latent_space.scene import Scene
 
 MAX_LANES, MAX_LETTERS = 20, 6  # so many classes are named at the axis, in so many letters
+PAPER = "var(--jp-layout-color0, #ffffff)"
 PRIOR_COLOR, DATA_COLOR, OWN_COLOR, PATH_COLOR = "#808080", "#d55e00", "#cc79a7", "#009e73"
+BAR_COLORS = [PALETTE[0], OWN_COLOR]
 
 
 class LatentPlane:
@@ -27,6 +29,7 @@ class LatentPlane:
         cloud: the codes of the images; its probe is what is decoded.
         grid, manifold: the decoder's pictures over the plane.
         prior, aggregated, posterior: outlines of the prior, of the data's codes together, and of the hovered image.
+        halo: what sets the first two apart from the points below them.
         path, ends: a path and what it is dragged by.
         figure, picture, legend: what is displayed.
     """
@@ -36,8 +39,9 @@ class LatentPlane:
         self.cloud = PointCloud(size=5, opacity=0.75)
         scales = self.cloud.scales
         self.manifold = Manifold(self.grid, scales=scales)
-        self.prior = _outline(scales, [PRIOR_COLOR], "dashed")
-        self.aggregated = _outline(scales, [DATA_COLOR], "solid")
+        self.halo = _outline(scales, [PAPER], "solid", 4)
+        self.prior = _outline(scales, [PRIOR_COLOR], "dashed", 2)
+        self.aggregated = _outline(scales, [DATA_COLOR], "solid", 2)
         self.posterior = _outline(scales, [OWN_COLOR], "solid", 2.5)
         self.path = bqplot.Lines(
             x=np.zeros(2), y=np.zeros(2), scales=scales, colors=[PATH_COLOR], stroke_width=3, visible=False
@@ -56,9 +60,10 @@ class LatentPlane:
         self.figure = point_figure(self.cloud)
         self.figure.marks = [
             self.manifold,
+            self.cloud,
+            self.halo,
             self.prior,
             self.aggregated,
-            self.cloud,
             self.posterior,
             self.path,
             self.ends,
@@ -104,6 +109,7 @@ class LatentPlane:
         again = scene.reconstructions
         self.picture.reconstructions = None if again is None else to_plot(again.values)
         prior, aggregated = shared_outlines(scene)
+        _draw(self.halo, (*prior, *aggregated))
         _draw(self.prior, prior)
         _draw(self.aggregated, aggregated)
         _draw(self.posterior, ())
@@ -127,6 +133,7 @@ class LatentPlane:
 
     def show_contours(self, shown: bool) -> None:
         """The outlines of the prior and of the data's codes together."""
+        self.halo.visible = shown and len(self.halo.x) > 0
         self.prior.visible = shown and len(self.prior.x) > 0
         self.aggregated.visible = shown and len(self.aggregated.x) > 0
 
@@ -170,11 +177,11 @@ class KLBars:
         scales = {"x": bqplot.OrdinalScale(), "y": bqplot.LinearScale(min=0.0)}
         self.bars = bqplot.Bars(
             x=np.array(["z1"]),
-            y=np.zeros((2, 1)),
+            y=np.zeros((1, 1)),
             scales=scales,
             type="grouped",
             padding=0.25,
-            colors=[PALETTE[0], OWN_COLOR],
+            colors=BAR_COLORS[:1],
         )
         self._ruler = bqplot.Axis(scale=scales["y"], orientation="vertical", tick_format=".2~g", grid_lines="none")
         self.figure = bqplot.Figure(
@@ -203,12 +210,13 @@ class KLBars:
         values = self._average
         if values is None:
             return
-        single = np.zeros_like(values) if own is None else to_plot(own)[: self.MAX_DIMENSIONS]
+        rows = [values] if own is None else [values, to_plot(own)[: self.MAX_DIMENSIONS]]
         if len(self.bars.x) != len(values):
             self.bars.x = np.array([f"z{i + 1}" for i in range(len(values))])
-        both = np.stack([values, single])
+        both = np.stack(rows)  # a single bar stands over its name
         self.bars.y = np.where(np.isfinite(both), both, np.float32(0))
         self._key.value = describe_bars(np.isfinite(both).all(0))
+        self.bars.colors = BAR_COLORS[: len(rows)]  # of a single row, bqplot gives every bar the next colour
         # bqplot 0.6.1 finds no domain by itself for grouped bars
         top = float(max(self.bars.y.max(), 0.1))
         self.bars.scales["y"].max, self._ruler.tick_values = 1.15 * top, np.array([0.0, top])
