@@ -18,6 +18,7 @@ from dlwidgets.widgets.latent_space_words import (
     axis_names,
     counted,
     describe_contours,
+    describe_failure,
     describe_problem,
     describe_space,
     spelled,
@@ -422,9 +423,13 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
             self._plane.show_look(look)
             self._kl.show_own(None if look is None else look.kl)
 
+        scene = self._scene
+        assert scene is not None
+
         def show_place(place: "Place | None") -> None:
             if place is not None:
                 self._plane.show_place(place)
+                self._about.value = describe_space(scene) + describe_failure(place)
                 self._controls.typed.value = spelled(place.z)
 
         return {

@@ -8,7 +8,7 @@ import traitlets
 
 from dlwidgets.widgets.base import Exhibit
 from dlwidgets.widgets.latent_space import LatentSpaceExplorer
-from dlwidgets.widgets.latent_space_words import CONTOURS, describe_training, number
+from dlwidgets.widgets.latent_space_words import BOUND, CONTOURS, describe_training, number
 
 if TYPE_CHECKING:
     from dlwidgets.compute.latent_space import VAE, Snapshot
@@ -267,6 +267,8 @@ class TrainedLatentSpace(LatentSpaceExplorer):
 
     def _describe_training(self) -> str:
         words = describe_training(self.beta, self._options["epochs"], self._snapshot, self.shown_epoch, self._waits)
+        if not self._compact and self._snapshot is not None:
+            words = f"{words} {BOUND}"
         if self.shown_epoch is None:
             return words
         return f"{words} Shown again: where the training images were. The pictures are the trained decoder's."
@@ -310,7 +312,7 @@ class LatentSpaceComparison(Exhibit):
                 self._own(ipywidgets.jslink((first.cloud, "hidden"), (explorer.cloud, "hidden")))
         row = ipywidgets.Box(list(self.explorers))
         row.add_class("dlw-row")
-        key = ipywidgets.Label(CONTOURS)
+        key = ipywidgets.Label(f"{CONTOURS} {BOUND}")
         key.add_class("dlw-latent-words")
         self.children = [first.legend, row, key]
 

@@ -1,5 +1,6 @@
 """What LatentSpaceExplorer says in words."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from dlwidgets.marks.point_cloud import MAX_COLORS
@@ -7,14 +8,18 @@ from dlwidgets.widgets.base import visible
 
 if TYPE_CHECKING:
     from dlwidgets.compute.latent_space import VAE, ClassCoverage, Snapshot
+    from dlwidgets.compute.latent_space.probing import Place, PriorReport
     from dlwidgets.compute.latent_space.scene import LatentSpace, Scene
 
 MAX_NAMES = 10_000
+MAX_FAILURE = 200
+
+BOUND = "The reconstruction is the cross-entropy of grey values: the ELBO is a bound up to a constant, no log density."
 
 
 def number(value: float) -> str:
-    """Three significant digits, with a true minus sign."""
-    return f"{value:.3g}".replace("-", "−")
+    """Three significant digits, with a true minus sign; a billion is 1e9."""
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.3g}").replace("-", "−")
 
 
 def counted(count: int, noun: str) -> str:
@@ -52,7 +57,7 @@ def describe_space(scene: "Scene") -> str:
         if space.moments is not None:
             num_infinite = int((~space.kl.isfinite()).sum())
             lost = f"KL not finite in {num_infinite} of {space.latent_dim} latent dimension{plural}"
-            parts.append(lost if num_infinite else f"KL {number(float(space.kl.sum()))} nats")
+            parts.append(lost if num_infinite else f"KL {number(float(space.kl.sum()))} nats over these images")
             parts.append(f"posterior standard deviation {number(space.mean_sd)}")
     else:
         parts.append("a deterministic encoder: no variances, no KL term")
@@ -88,6 +93,8 @@ def describe_contours(scene: "Scene") -> str:
     moments = scene.space.moments
     if moments is None:
         return CONTOURS.partition(" Orange")[0] + own
+    if len(scene.space.images) == 1:
+        return CONTOURS.replace("posteriors of all images together", "posterior of this image") + own
     left_out = f" but {moments.num_left_out:,}" if moments.num_left_out else ""
     return CONTOURS.replace("of all images", f"of all images{left_out}") + own
 
@@ -115,11 +122,11 @@ def describe_training(
         reconstruction, kl = float(state.history.reconstruction[epoch - 1]), float(state.history.kl[epoch - 1])
     else:
         epoch, reconstruction, kl = state.epoch, state.reconstruction, state.kl
-    return (
-        f"β = {number(beta)}, epoch {epoch} of {epochs}: reconstruction {reconstruction:.1f}, KL {kl:.1f}, "
-        f"ELBO {-(reconstruction + kl):.1f}".replace("-", "−")
-        + " nats on held-out images."
+    words = (
+        f"β = {number(beta)}, epoch {epoch} of {epochs}, on held-out images: reconstruction {reconstruction:.1f}, "
+        f"KL {kl:.1f}, ELBO {-(reconstruction + kl):.1f} nats."
     )
+    return words.replace(" -", " −")
 
 
 def describe_coverage(coverage: "ClassCoverage | None") -> str:
@@ -137,10 +144,33 @@ def describe_coverage(coverage: "ClassCoverage | None") -> str:
     )
 
 
+def describe_use(report: "PriorReport") -> str:
+    """How much of the latent space the images use."""
+    parts = []
+    if report.num_active is not None:
+        plural = "" if report.num_latent == 1 else "s"
+        parts.append(f"{report.num_active} of {report.num_latent} latent dimension{plural} active")
+    if report.box is not None:
+        parts.append(
+            f"{report.box.share:.0%} of the box around the codes within {report.within:g} posterior standard "
+            "deviations of one"
+        )
+    return f" The images' own codes: {'; '.join(parts)}." if parts else ""
+
+
+def describe_failure(place: "Place") -> str:
+    """What the decoder says where it gives no picture; empty where it gives one."""
+    if not place.problem:
+        return ""
+    words = visible(place.problem)
+    return f" No picture at the probe: {words if len(words) <= MAX_FAILURE else words[: MAX_FAILURE - 1] + '…'}."
+
+
 def typed_code(text: str) -> tuple[float, ...]:
     """The numbers of a typed code, separated by commas or spaces."""
+    parts = text.replace("−", "-").replace(",", " ").strip("() []").split()
     try:
-        return tuple(float(part) for part in text.replace("−", "-").replace(",", " ").strip("() []").split())
+        return tuple(float(part) for part in parts or [text])
     except ValueError as error:
         raise ValueError(f"z: expected numbers such as 0.3, -1.2, got {text[:80]!r}") from error
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dlwidgets.widgets.latent_space import LatentSpaceExplorer
 from dlwidgets.widgets.latent_space_training import LatentSpaceComparison
+from dlwidgets.widgets.latent_space_words import number, spelled, typed_code
 
 LONG = 120.0
 CODES = torch.tensor([[0.0, 0.0], [1.0, 0.5], [-0.5, 1.0], [0.5, -1.0]], dtype=torch.float64)
@@ -172,4 +173,46 @@ def test_one_beta_may_be_a_number_of_numpy(recorder: Any) -> None:
     made = LatentSpaceExplorer.train(torch.rand(20, 2, 2), beta=np.float32(0.5), epochs=0)
     assert made.beta == 0.5
     made.wait(LONG)
+    made.close()
+
+
+def test_the_decoders_own_words_are_shown_where_it_gives_no_picture(recorder: Any) -> None:
+    def decode(codes: Tensor) -> Tensor:
+        if bool((codes.abs() > 2).any()):
+            raise RuntimeError("codes beyond 2 have no picture " + 500 * "!")
+        return codes
+
+    made = LatentSpaceExplorer((as_they_are, decode), CODES)
+    made.wait(LONG)
+    made.z = (1e9, 1.0)
+    made.wait(LONG)
+    failure = "No picture at the probe: decode raised RuntimeError for codes (1, 2): codes beyond 2 have no picture !!"
+    assert made._about.value.count(failure) == 1
+    assert made._about.value.endswith("!….")
+    assert len(made._about.value) < 400
+    assert failure in made._description
+    assert made._controls.typed.value == "1e9, 1"
+    made.z = (1.0, 1.0)
+    made.wait(LONG)
+    assert "No picture" not in made._about.value
+    made.close()
+
+
+def test_numbers_are_written_as_a_person_writes_them() -> None:
+    assert [number(value) for value in (1e9, -1.5e-7, 2e10, 0.5, -3.0, 100.0)] == [
+        "1e9",
+        "−1.5e−7",
+        "2e10",
+        "0.5",
+        "−3",
+        "100",
+    ]
+    assert typed_code(spelled([1e9, -1.5e-7])) == (1e9, -1.5e-7)
+    with pytest.raises(ValueError, match=r"z: expected numbers such as 0\.3, -1\.2, got '\(\)'"):
+        typed_code("()")
+
+
+def test_one_image_is_spoken_of_as_one(recorder: Any) -> None:
+    made = explore(lambda x: (x, torch.full_like(x, -2.0)), CODES[:1])
+    assert "Orange: the posterior of this image, at 2." in made._key.value
     made.close()

@@ -70,7 +70,7 @@ def test_refresh_stays_on_the_plane_through_a_code_that_was_set_later(recorder: 
 
 def test_a_code_of_the_wrong_length_is_refused_and_the_next_one_taken(recorder: Any) -> None:
     made = explore(first_four, view="plane", at=(0.1, 0.2))
-    assert "at: expected 4 finite numbers" in made.error
+    assert "at: expected 4 numbers, such as 0.5, -1, ...; got" in made.error
     made.at = (0.1, 0.2, 0.3, 0.4)
     made.wait(LONG)
     assert made.error == ""
@@ -82,7 +82,7 @@ def test_a_code_of_the_wrong_length_is_refused_and_the_next_one_taken(recorder: 
 
 def test_a_first_probe_of_the_wrong_length_leaves_a_plane_without_a_probe(recorder: Any) -> None:
     made = explore(first_two, z=(1, 2, 3))
-    assert "z: expected 2 finite numbers" in made.error
+    assert "z: expected 2 numbers" in made.error
     assert made.z is None
     assert np.allclose(made._plane.cloud.x, IMAGES[:, 0, 0])
     made.close()

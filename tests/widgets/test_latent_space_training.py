@@ -38,7 +38,9 @@ def test_training_moves_the_cloud_and_ends_with_the_vae(recorder: Any) -> None:
     with torch.no_grad():
         means = made.training.autoencoder.encode(images)[0].numpy()
     assert np.abs(np.stack([made.cloud.x, made.cloud.y], 1) - means).max() < 1e-5
-    assert "β = 0.5, epoch 12 of 12" in made._description
+    assert "β = 0.5, epoch 12 of 12, on held-out images: reconstruction" in made._description
+    assert "a bound up to a constant, no log density" in made._state.value
+    assert "nats over these images" in made._about.value
     assert "of 2 classes hold 2 %" in made._prior_pictures.strip.title
     made.close()
 
@@ -94,6 +96,8 @@ def test_panels_share_a_pointer(recorder: Any, num_models: Any) -> None:
     assert isinstance(made, LatentSpaceComparison)
     made.wait(LONG)
     assert [vae.beta for explorer in made.explorers if (vae := explorer.training)] == [0, 1, 4]
+    assert "a bound up to a constant" in made.children[-1].value
+    assert all("a bound" not in explorer._state.value for explorer in made.explorers), "once is enough"
     clouds = [explorer.cloud for explorer in made.explorers]
     for i, explorer in enumerate(made.explorers):
         assert explorer._plane.picture.others == [cloud for cloud in clouds if cloud is not clouds[i]]

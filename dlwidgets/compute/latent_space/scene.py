@@ -318,7 +318,11 @@ def whole_box(space: LatentSpace) -> tuple[tuple[float, float], ...]:
 def as_code(value: Any, num_latent: int, name: str = "at") -> Float[Tensor, "latent"]:
     code = as_codes(value, name).double()
     if code.shape != (1, num_latent) or not bool(torch.isfinite(code).all()):
-        raise ValueError(f"{name}: expected {num_latent} finite numbers, one a latent dimension, got {code.tolist()}")
+        finite = "" if bool(torch.isfinite(code).all()) else "finite "
+        example = ", ".join(("0.5", "-1")[:num_latent]) + (", ..." if num_latent > 2 else "")
+        got = ", ".join(f"{number:g}" for number in code.flatten()[:8].tolist())
+        plural = "" if num_latent == 1 else "s"
+        raise ValueError(f"{name}: expected {num_latent} {finite}number{plural}, such as {example}; got {got}")
     return code[0]
 
 
