@@ -25,10 +25,10 @@ def test_a_theory_that_fails_is_explained_by_what_was_measured(laboratory: Any) 
     panel.configuration = {"activation": "tanh", "initialisation": "kaiming", "gain": 2.0, "depth": 6}
     panel.wait(LIMIT)
     profile = panel.result
-    assert (
-        f"The theory takes the slope of tanh for a small signal, 1.00; at the units' own signals it is {profile.slope:.2f}, "
-        f"which makes {profile.factor_at_slope:.3f} per layer."
-    ) in panel._words.value
+    slopes = f"for a small signal, 1.00; at the units' own signals it is {profile.slope:.2f}"
+    assert f"The theory takes the slope of tanh {slopes}, which makes {profile.factor_at_slope:.3f} per layer." in (
+        panel._words.value
+    )
     assert "beyond it" not in panel._words.value
     panel.configuration = {"activation": "relu", "initialisation": "kaiming", "shared": True, "width": 16}
     panel.wait(LIMIT)
