@@ -5,12 +5,16 @@ import { hiddenText } from '../accessibility';
 import { mismatch } from '../protocol';
 import { MODULE_NAME, MODULE_VERSION, PROTOCOL } from '../version';
 import { applyLabels, Labels, nameTheRest } from './labels';
+import { hideTooltips, hideTooltipsOfChanged } from './tooltips';
 import { handOut } from './updates';
 
 export class ExhibitModel extends VBoxModel {
   override initialize(...args: Parameters<VBoxModel['initialize']>): void {
     super.initialize(...args);
-    this.on('msg:custom', (content: unknown, buffers: DataView[]) => handOut(this.widget_manager, content, buffers));
+    this.on('msg:custom', (content: unknown, buffers: DataView[]) => {
+      handOut(this.widget_manager, content, buffers);
+      hideTooltipsOfChanged(this.widget_manager, content);
+    });
   }
 
   override defaults() {
@@ -77,6 +81,7 @@ export class ExhibitView extends VBoxView {
       }
     });
     this.observer.observe(this.el, { childList: true, subtree: true });
+    this.el.addEventListener('pointerleave', this.onLeave, true); // captured: it does not bubble
     this.label();
   }
 
@@ -155,6 +160,19 @@ export class ExhibitView extends VBoxView {
     const find = (id: string) => this.viewsOf(id);
     void applyLabels(labels, find).then(() => nameTheRest(this.el));
   }
+
+  private onLeave = async ({ target }: PointerEvent): Promise<void> => {
+    if (!(target as Element).matches('.bqplot')) {
+      return;
+    }
+    for (const id of Object.keys(this.model.get('_labels') as Labels)) {
+      for (const view of await this.viewsOf(id)) {
+        if (view.el === target) {
+          await hideTooltips(view);
+        }
+      }
+    }
+  };
 
   /** The views of a model that lie in this view. */
   private async viewsOf(id: string): Promise<WidgetView[]> {
