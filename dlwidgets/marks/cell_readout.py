@@ -4,6 +4,8 @@ from typing import Any
 
 import ipywidgets
 import traitlets
+from bqplot.traits import array_serialization
+from traittypes import Array
 
 from dlwidgets.marks.model import Model
 from dlwidgets.marks.raster import Raster
@@ -29,6 +31,12 @@ class CellReadout(Model, ipywidgets.DOMWidget):
     logarithmic = traitlets.Bool(False, help="Whether the picture holds common logarithms of what is to be said.").tag(
         sync=True
     )
+    missing = Array(
+        None,
+        allow_none=True,
+        help="uint8 (rows, columns): for each cell without a number, which of `reasons` says why; None if unknown.",
+    ).tag(sync=True, **array_serialization)
+    reasons = traitlets.List(traitlets.Unicode(), help="What to say instead of a number.").tag(sync=True)
     text = traitlets.Unicode("", help="What to say while nothing is hovered or pinned.").tag(sync=True)
 
     def __init__(self, raster: Raster | None = None, **kwargs: Any) -> None:

@@ -13,7 +13,9 @@ test('a cell in words', () => {
   assert.equal(say(Math.fround(Math.log10(6.2e-21)), true), '2 (Linear), step 63: gradient norm 6.2e-21');
   assert.equal(say(-Infinity, true), '2 (Linear), step 63: gradient norm exactly 0');
   assert.equal(say(0, false), '2 (Linear), step 63: gradient norm exactly 0');
-  assert.equal(say(NaN, true), '2 (Linear), step 63: gradient norm unknown, not used here');
+  assert.equal(say(NaN, true), '2 (Linear), step 63: gradient norm is not a number');
+  assert.equal(describeCell('a', 'b', 'w', NaN, false, 'not used in this step'), 'a, b: not used in this step');
+  assert.equal(describeCell('a', 'b', 'w', 2, false, 'not used in this step'), 'a, b: w 2');
   assert.equal(say(0.25, false), '2 (Linear), step 63: gradient norm 0.25');
   assert.equal(describeCell('', 'x', 'w', 1, false), 'x: w 1');
 });

@@ -1,6 +1,7 @@
 import { DOMWidgetModel, DOMWidgetView, unpack_models } from '@jupyter-widgets/base';
 
 import { hiddenText } from '../accessibility';
+import { arraySerializer, NDArray } from '../arrays';
 import type { Cell } from '../field/lookup';
 import type { RasterModel } from '../marks/raster_model';
 import { MODULE_NAME, MODULE_VERSION, PROTOCOL } from '../version';
@@ -22,11 +23,17 @@ export class CellReadoutModel extends DOMWidgetModel {
       columns: [],
       quantity: '',
       logarithmic: false,
+      missing: null,
+      reasons: [],
       text: '',
     };
   }
 
-  static override serializers = { ...DOMWidgetModel.serializers, raster: { deserialize: unpack_models } };
+  static override serializers = {
+    ...DOMWidgetModel.serializers,
+    raster: { deserialize: unpack_models },
+    missing: arraySerializer,
+  };
 }
 
 /** One line that says what the hovered or else the pinned cell of a raster holds. */
@@ -72,7 +79,21 @@ export class CellReadoutView extends DOMWidgetView {
     const name = (names: string, index: number) => this.model.get(names)[index] ?? '';
     const stored = image.data[row * columns + column];
     const { quantity, logarithmic } = this.model.attributes;
-    return describeCell(name('rows', row), name('columns', column), quantity, stored, logarithmic);
+    return describeCell(
+      name('rows', row),
+      name('columns', column),
+      quantity,
+      stored,
+      logarithmic,
+      this.reason(row, column, columns),
+    );
+  }
+
+  /** Why a cell holds no number, if that is known. */
+  private reason(row: number, column: number, columns: number): string | undefined {
+    const missing: NDArray | null = this.model.get('missing');
+    const known = missing !== null && missing.shape[1] === columns;
+    return known ? this.model.get('reasons')[missing.data[row * columns + column]] : undefined;
   }
 
   private write(element: HTMLElement, text: string): void {

@@ -7,11 +7,18 @@ export function significant(value: number): string {
   return text.replace('e+', 'e');
 }
 
-/** What a cell holds: its row, its column and its number, which may be stored as a common logarithm. */
-export function describeCell(row: string, column: string, quantity: string, stored: number, logarithmic: boolean): string {
+/** What a cell holds: its row, its column and its number, which may be stored as a common logarithm, or why it has none. */
+export function describeCell(
+  row: string,
+  column: string,
+  quantity: string,
+  stored: number,
+  logarithmic: boolean,
+  reason = `${quantity} is not a number`,
+): string {
   const where = [row, column].filter((name) => name).join(', ');
   if (Number.isNaN(stored)) {
-    return `${where}: ${quantity} unknown, not used here`;
+    return `${where}: ${reason}`;
   }
   const value = logarithmic ? (stored === -Infinity ? 0 : 10 ** stored) : stored;
   return `${where}: ${quantity} ${value === 0 ? 'exactly 0' : significant(value)}`;
