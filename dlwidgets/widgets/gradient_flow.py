@@ -7,7 +7,7 @@ import ipywidgets
 import traitlets
 
 from dlwidgets.widgets.assigning import Assigning
-from dlwidgets.widgets.base import Exhibit
+from dlwidgets.widgets.base import Exhibit, hide
 from dlwidgets.widgets.busy_kernel import answer_while_busy, answers_when_the_cell_ends
 from dlwidgets.widgets.gradient_flow_charts import words_label
 from dlwidgets.widgets.gradient_flow_pictures import FlowPictures
@@ -22,6 +22,7 @@ NOBODY = -1
 """What the choice of positions holds for none, because None would be no choice at all."""
 
 REPLACED = "Another meter was attached to this model and has replaced this one; what it had seen stays."
+REPLACED_EARLY = "Another meter was attached to this model and has replaced this one before it saw a step."
 NOT_LOGGED = (
     "the loss was not noted, because the meter watches nothing now: log it inside `with meter:`, or after "
     "meter.attach() and before meter.detach()"
@@ -69,6 +70,7 @@ class GradientFlowMeter(Assigning, Exhibit):
 
         self._meter = watch(model, optimizer, budget)  # refuses bad input before any widget is made
         self._budget = float(budget)
+        self._given = optimizer is not None
         self._polling: Polling | None = None
         self._seen = -1
         self._finding: int | None = None
@@ -110,8 +112,8 @@ class GradientFlowMeter(Assigning, Exhibit):
         self._meter.attach()
         self._error = ""
         self._seen = -1
+        self._update()  # nothing of an earlier record stays
         self._polling = Polling(self._poll, self._budget)
-        self._draw()
 
     def detach(self) -> None:
         """Stop watching and draw what was seen last; afterwards no hook is left anywhere. Twice does nothing."""
@@ -143,9 +145,14 @@ class GradientFlowMeter(Assigning, Exhibit):
         """Stop watching and free every model it is made of."""
         if getattr(self, "_closed", True):
             return
+        from torch.nn import Identity
+
+        from dlwidgets.compute.gradient_flow import watch
+
         self._end_polling()
         self._meter.detach()
         super().close()
+        self._meter = watch(Identity())  # whoever keeps this widget, such as a notebook's Out, keeps no model
 
     def _end_polling(self) -> None:
         polling = self._polling
@@ -169,7 +176,7 @@ class GradientFlowMeter(Assigning, Exhibit):
         with self._lock:
             polling = self._polling
             if polling is not None and not (self._meter.attached or self._meter.failure or polling.stopped):
-                self._error = REPLACED
+                self._error = REPLACED if self._meter.num_steps else REPLACED_EARLY
 
     def _update(self) -> None:
         with self._lock:
@@ -210,8 +217,8 @@ class GradientFlowMeter(Assigning, Exhibit):
             tooltip="follow the newest step; switch off to go back by the slider",
             layout={"width": "120px"},
         )
-        controls = ipywidgets.Box([self._follow, self._slider, self._quantity_choice, self._position_choice])
-        controls.add_class("dlw-flow-controls")
+        self._controls = ipywidgets.Box([self._follow, self._slider, self._quantity_choice, self._position_choice])
+        self._controls.add_class("dlw-flow-controls")
         for widget, name in (
             (self._slider, "Step to look back at, by sample"),
             (self._quantity_choice, "What the heat map shows"),
@@ -221,7 +228,7 @@ class GradientFlowMeter(Assigning, Exhibit):
             self._label(widget, name)
         self._connect()
         pictures = self._pictures
-        self.children = [self._state, self._verdicts.box, controls, pictures.top, self._about, pictures.below]
+        self.children = [self._state, self._verdicts.box, self._controls, pictures.top, self._about, pictures.below]
 
     def _connect(self) -> None:
         pictures = self._pictures
@@ -234,7 +241,7 @@ class GradientFlowMeter(Assigning, Exhibit):
         ):
             widget.observe(self._react(self._unless_assigning(handler)), name)
         pictures.profile_dots.on_element_click(self._react(self._on_dot))
-        pictures.calls.bars.on_element_click(self._react(self._on_call))
+        pictures.calls.dots.on_element_click(self._react(self._on_call))
         for name in ("step", "position", "quantity"):
             self.observe(self._unless_assigning(lambda _: self._draw()), name)
 
@@ -305,7 +312,7 @@ class GradientFlowMeter(Assigning, Exhibit):
         self.position = position
 
     def _on_verdict(self, index: int) -> None:
-        from dlwidgets.compute.gradient_flow.picture import rows_of
+        from dlwidgets.compute.gradient_flow.picture import last_finite_row, row_at, rows_of
 
         verdict = self.result.verdicts[index]
         positions, _ = rows_of(self.result, verdict)
@@ -315,6 +322,11 @@ class GradientFlowMeter(Assigning, Exhibit):
                 self.position = positions[0]
             if verdict.step is not None:
                 self.step = verdict.step
+            else:
+                shown = row_at(self.result, self.step)
+                row = last_finite_row(self.result, positions, shown)
+                if row != shown:
+                    self.step = int(self.result.steps[row])
         self._draw()
 
     # Drawing
@@ -322,11 +334,15 @@ class GradientFlowMeter(Assigning, Exhibit):
     def _render(self) -> None:
         flow = self.result
         drawing = 0.0 if self._polling is None else self._polling.share
-        self._state.value = describe_state(self._meter, flow, drawing, self._late)
+        replaced = self._error in (REPLACED, REPLACED_EARLY)
+        self._state.value = describe_state(self._meter, flow, drawing, self._late, self._given, replaced)
         if self._finding is not None and (flow is None or self._finding >= len(flow.verdicts)):
             self._finding = None
         self._verdicts.show(flow, self._finding)
-        if flow is None or not len(flow.steps):
+        empty = flow is None or not len(flow.steps)
+        for part in (self._controls, self._pictures.top, self._about, self._pictures.below):
+            hide(part, empty)  # before the first step there is nothing to show
+        if empty:
             return
         from dlwidgets.compute.gradient_flow.picture import row_at, rows_of
 

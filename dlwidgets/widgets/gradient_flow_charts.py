@@ -40,7 +40,7 @@ class Chart:
         }
         # bqplot guesses a format from the ticks, and fails where there are none yet
         self.ruler = bqplot.Axis(
-            scale=self.scales["y"], orientation="vertical", tick_format=tick_format or (".0e" if log else "~g")
+            scale=self.scales["y"], orientation="vertical", tick_format=tick_format or (".0e" if log else ".4~g")
         )
         self.floor = bqplot.Axis(
             scale=self.scales["x"], label=x_label, label_offset="2.4em", grid_lines="none", tick_format=",d"
@@ -48,7 +48,7 @@ class Chart:
         self.figure = bqplot.Figure(
             title=title,
             axes=[self.floor, self.ruler],
-            fig_margin={"top": 34, "bottom": 44, "left": 56, "right": 14},
+            fig_margin={"top": 34, "bottom": 44, "left": 64, "right": 14},
             padding_x=0.02,
             padding_y=0.03,
             title_style={"font-size": "14px"},
@@ -111,6 +111,10 @@ class Chart:
         self.scales["y"].min, self.scales["y"].max = low, high
         self.ruler.tick_values = np.array(ticks, dtype=np.float64)
 
+    def span(self, low: float, high: float) -> None:
+        """Fix what x shows."""
+        self.scales["x"].min, self.scales["x"].max = low, high
+
     def number(self, ticks: Sequence[float]) -> None:
         """Where x is numbered."""
         self.floor.tick_values = np.array(ticks, dtype=np.float64)
@@ -123,6 +127,32 @@ class Chart:
 def put(mark: Any, curve: "Curve") -> None:
     """Give a line or points the coordinates of a curve."""
     mark.x, mark.y = to_plot(curve.x), to_plot(curve.y)
+
+
+def put_line_or_dots(line: Any, dots: Any, curve: "Curve") -> bool:
+    """A line, or dots if it would run over places that have no value; answers whether it is dots."""
+    scattered = bool(curve.lone.any())
+    put(line, curve.where(curve.lone & ~curve.lone) if scattered else curve)
+    put(dots, curve if scattered else curve.where(curve.lone))
+    return scattered
+
+
+def relabel(axis: bqplot.Axis, places: Sequence[float], labels: Sequence[str]) -> None:
+    """Say what stands at which places of an axis; they are multiples of 1/8, which a browser writes as Python does.
+
+    bqplot draws new places at once, and again, with the labels of that moment, a frame later: so the labels go ahead,
+    and places that stay get new labels by moving an eighth.
+    """
+    known = axis.tick_labels or {}
+    choices = []
+    for shift in (0.0, 0.125, 0.25, 0.375):
+        named = {f"{place + shift:.12g}": label for place, label in zip(places, labels, strict=True)}
+        if known == named:
+            return
+        choices.append((any(known.get(place, label) != label for place, label in named.items()), shift, named))
+    _, shift, axis.tick_labels = min(choices, key=lambda choice: choice[:2])
+    axis.send_state("tick_labels")  # by itself, for the order within a message is left to chance
+    axis.tick_values = np.array(places, dtype=np.float64) + shift
 
 
 def put_hints(mark: Any, say: Callable[[int], str], *curves: tuple["Curve", str]) -> None:

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import bqplot
 import ipywidgets
-import numpy as np
 
 from dlwidgets.marks.raster import Raster
 from dlwidgets.widgets.arrays import to_plot
+from dlwidgets.widgets.gradient_flow_charts import relabel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +29,8 @@ class ColorBar:
             fig_margin={"top": 2, "bottom": 24, "left": 56, "right": 24},
             padding_x=0,
             padding_y=0,
+            title="Colours of the heat map",  # for assistive technology
+            title_style={"display": "none"},
             display_toolbar=False,
             layout=ipywidgets.Layout(width="auto", min_width="240px", height="42px"),
         )
@@ -44,7 +46,5 @@ class ColorBar:
             return
         self.figure.remove_class("dlw-hidden")
         self._strip.image = to_plot(bar.strip, name="colour bar")
-        # the axis is drawn anew when its places change, and must know their labels by then
-        self._axis.tick_labels = {f"{at:g}": label for at, label in zip(bar.at, bar.labels, strict=True)}
-        self._axis.tick_values = np.array(bar.at)
+        relabel(self._axis, bar.at, bar.labels)
         self._strip.alt = f"Colours of {quantity}: " + ", ".join(bar.labels)

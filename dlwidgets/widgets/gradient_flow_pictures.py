@@ -1,5 +1,7 @@
 """The pictures of GradientFlowMeter: gradients by position and through time, activations, updates, losses."""
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import bqplot
@@ -19,6 +21,8 @@ from dlwidgets.widgets.gradient_flow_charts import (
     Chart,
     put,
     put_hints,
+    put_line_or_dots,
+    relabel,
     side_by_side,
     words_label,
 )
@@ -28,6 +32,7 @@ from dlwidgets.widgets.keys import keyed, show_keys
 
 if TYPE_CHECKING:
     from dlwidgets.compute.gradient_flow import GradientFlow
+    from dlwidgets.compute.gradient_flow.picture import Curve
 
 MAX_DOTS = 400
 """Above so many positions a profile is only a line: as many SVG circles would be slow."""
@@ -74,32 +79,41 @@ class FlowPictures:
         self._profile_missing = self._profile.dots(VERMILLION, marker="triangle-down", size=50)
         self.calls = CallShares()
         self._history = Chart("gradient norm by step", "step", log=True)
-        self._history_line, self._history_hints = self._history.line(BLUE), self._history.hints()
-        self._loss = Chart("loss", "step", tick_format="~g")
-        self._loss_line, self._loss_hints = self._loss.line(GREEN), self._loss.hints()
+        self._history_line, self._history_dots = self._history.line(BLUE), self._history.dots(BLUE)
+        self._history_hints = self._history.hints()
+        self._history_missing = self._history.dots(VERMILLION, marker="triangle-down", size=50)
+        self._loss = Chart("loss", "step")
+        self._loss_line, self._loss_dots = self._loss.line(GREEN), self._loss.dots(GREEN)
+        self._loss_hints = self._loss.hints()
+        self._loss_missing = self._loss.dots(VERMILLION, marker="triangle-down", size=50)
         self._activations = Chart("activations", "position")
         self._mean = self._activations.line(BLUE)
         self._std = self._activations.line(ORANGE)
         self._activation_hints = self._activations.hints()
         self._fractions = Chart("shares of activations", "position", tick_format=".0%")
         self._fractions.limit(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
-        self._zeros = self._fractions.line(SKY)
-        self._saturated = self._fractions.line(VERMILLION)
-        self._dead = self._fractions.line(GREEN, dashed=True)
+        self._zeros = self._fractions.line(SKY), self._fractions.dots(SKY)
+        self._saturated = self._fractions.line(VERMILLION), self._fractions.dots(VERMILLION)
+        self._dead = self._fractions.line(GREEN, dashed=True), self._fractions.dots(GREEN)
         self._fraction_hints = self._fractions.hints()
         self._ratios = Chart("update / weight", "parameter", log=True)
         self._healthy = self._ratios.band(GREEN)
         self.ratio_dots = self._ratios.dots(BLUE, selected_style=SELECTED)
         self._ratio_missing = self._ratios.dots(VERMILLION, marker="triangle-down", size=50, selected_style=OUTLINED)
-        self._history_keyed = keyed(self._history.figure, ("line", BLUE, "no position yet"))
+        lost = ("falling", VERMILLION, "not finite")
+        self._history_keyed = keyed(self._history.figure, ("line", BLUE, "no position yet"), lost)
+        self._loss_keyed = keyed(self._loss.figure, lost)
         missing = ("falling", VERMILLION, "0 or not finite")
         self._profile_keyed = keyed(self._profile.figure, missing)
         self._ratios_keyed = keyed(self._ratios.figure, ("band", GREEN, "healthy, about 1e-3"), missing)
         self._fractions_keyed = keyed(
             self._fractions.figure,
-            ("line", SKY, "exact zeros"),
-            ("line", VERMILLION, "saturated"),
-            ("dashed", GREEN, "dead units"),
+            *(("line", SKY, "exact zeros"), ("dot", SKY, "exact zeros")),
+            *(("line", VERMILLION, "saturated"), ("dot", VERMILLION, "saturated")),
+            *(("dashed", GREEN, "dead units"), ("dot", GREEN, "dead units")),
+        )
+        self._activations_keyed = keyed(
+            self._activations.figure, ("line", BLUE, "mean"), ("line", ORANGE, "standard deviation")
         )
         self._parameters, functional = words_label(), words_label()
         functional.value = FUNCTIONAL
@@ -108,10 +122,10 @@ class FlowPictures:
         self.below = ipywidgets.VBox(
             [
                 side_by_side(self._history_keyed, self.calls.box),
-                side_by_side(self._ratios_keyed, keyed(self._loss.figure)),
+                side_by_side(self._ratios_keyed, self._loss_keyed),
                 self._parameters,
                 side_by_side(
-                    keyed(self._activations.figure, ("line", BLUE, "mean"), ("line", ORANGE, "standard deviation")),
+                    self._activations_keyed,
                     self._fractions_keyed,
                 ),
             ]
@@ -133,7 +147,14 @@ class FlowPictures:
 
     def show_heat(self, flow: "GradientFlow", quantity: str) -> None:
         """The heat map of a quantity of `picture.QUANTITIES`."""
-        from dlwidgets.compute.gradient_flow.picture import QUANTITIES, drawn_steps, heat_map, index_ticks
+        from dlwidgets.compute.gradient_flow.picture import (
+            QUANTITIES,
+            REASONS,
+            drawn_steps,
+            heat_map,
+            index_ticks,
+            why_missing,
+        )
 
         self._columns = drawn_steps(flow)
         logarithmic = QUANTITIES[quantity].logarithmic
@@ -142,19 +163,22 @@ class FlowPictures:
         self.color_bar.show(image, quantity, logarithmic)
         steps = flow.steps[self._columns].tolist()
         at = sorted({round(i * (len(steps) - 1) / 4) for i in range(5)})
-        self._column_axis.tick_labels = {str(column + 0.5): str(steps[column]) for column in at}
-        self._column_axis.tick_values = np.array([column + 0.5 for column in at])
+        relabel(self._column_axis, [column + 0.5 for column in at], [str(steps[column]) for column in at])
         self.heat_figure.title = f"{quantity}{' (log10)' if logarithmic else ''}"
-        self._row_axis.tick_labels = {str(i + 0.5): str(i) for i in index_ticks(len(flow.positions))}
-        self._row_axis.tick_values = np.array(index_ticks(len(flow.positions))) + 0.5
+        rows = index_ticks(len(flow.positions))
+        relabel(self._row_axis, [i + 0.5 for i in rows], [str(i) for i in rows])
         self.readout.rows = position_names(flow)
         self.readout.columns = [f"step {step}" for step in steps]
         self.readout.quantity, self.readout.logarithmic = quantity, logarithmic
+        self.readout.missing = to_plot(why_missing(flow, quantity, self._columns))
+        self.readout.reasons = [reason.format(quantity) for reason in REASONS]
 
     def show_step(self, flow: "GradientFlow", row: int) -> None:
         """Everything about one sampled step."""
         from dlwidgets.compute.gradient_flow.picture import (
+            activation_shares,
             decades,
+            gradient_overflowed,
             index_ticks,
             linear_curve,
             log_curve,
@@ -175,21 +199,28 @@ class FlowPictures:
             [f"{i}: {names[i]}, gradient norm {number(float(flow.gradient_norm[row, i]))}" for i in dots], dtype=str
         )
         self.profile_dots.x, self.profile_dots.y = to_plot(gradient.x[: len(dots)]), to_plot(gradient.y[: len(dots)])
-        self._show_missing(self._profile_missing, gradient.missing.tolist(), low, flow.gradient_norm[row], names)
+        lost = (gradient_overflowed(flow)[row] | (flow.gradient_norm[row] == 0)).nonzero().flatten().tolist()
+        self._show_missing(self._profile_missing, lost, low, flow.gradient_norm[row], names)
         for chart in (self._profile, self._activations, self._fractions):
+            chart.span(0.0, max(len(names) - 1, 1))
             chart.number(index_ticks(len(names)))
         mean, std = linear_curve(flow.activation_mean[row]), linear_curve(flow.activation_std[row])
         low, high = min(mean.low, std.low), max(mean.high, std.high)
         self._activations.limit(low, high, round_ticks(low, high, 5))
         put(self._mean, mean)
         put(self._std, std)
-        zeros, saturated = linear_curve(flow.zero_fraction[row]), linear_curve(flow.saturated_fraction[row])
+        show_keys(self._activations_keyed, *(len(curve.x) > 0 for curve in (mean, std)))
+        self._activations.figure.title = "activations" if len(mean.x) else "activations: none finite"
+        zeros, saturated = (
+            linear_curve(activation_shares(flow, field)[row]) for field in ("zero_fraction", "saturated_fraction")
+        )
         dead = linear_curve(flow.dead_fraction[row])
-        put(self._zeros, zeros)
-        put(self._saturated, saturated)
-        put(self._dead, dead)
-        show_keys(self._profile_keyed, len(gradient.missing) > 0)
-        show_keys(self._fractions_keyed, *(len(curve.x) > 0 for curve in (zeros, saturated, dead)))
+        shown = []
+        for marks, curve in ((self._zeros, zeros), (self._saturated, saturated), (self._dead, dead)):
+            scattered = put_line_or_dots(*marks, curve)
+            shown += [len(curve.x) > 0 and not scattered, scattered]
+        show_keys(self._profile_keyed, len(lost) > 0)
+        show_keys(self._fractions_keyed, *shown)
         if len(names) <= MAX_DOTS:
 
             def say(i: int) -> str:
@@ -201,7 +232,14 @@ class FlowPictures:
         self._show_ratios(flow, row)
 
     def _show_ratios(self, flow: "GradientFlow", row: int) -> None:
-        from dlwidgets.compute.gradient_flow.picture import HEALTHY, decades, index_ticks, log_curve, powers_of_ten
+        from dlwidgets.compute.gradient_flow.picture import (
+            HEALTHY,
+            decades,
+            index_ticks,
+            log_curve,
+            powers_of_ten,
+            update_lost,
+        )
 
         ratios = flow.update_ratio[row]
         curve = log_curve(ratios)
@@ -211,16 +249,20 @@ class FlowPictures:
         at = curve.x.long().tolist()
         self.ratio_dots.names = np.array([f"{names[i]} {number(float(ratios[i]))}" for i in at], dtype=str)
         put(self.ratio_dots, curve)
-        self._show_missing(self._ratio_missing, curve.missing.tolist(), low, ratios, names)
-        show_keys(self._ratios_keyed, True, len(curve.missing) > 0)
+        missing = ((ratios == 0) | update_lost(flow)[row]).nonzero().flatten().tolist()
+        self._show_missing(self._ratio_missing, missing, low, ratios, names)
+        show_keys(self._ratios_keyed, True, len(missing) > 0)
         self._parameters.value = describe_parameters(flow)
         width = len(flow.parameters) - 0.5
+        self._ratios.span(-0.5, width)
         self._ratios.number(index_ticks(len(names)))
         self._healthy.x = np.array([-0.5, width], dtype=np.float32)
         self._healthy.y = np.array([[HEALTHY[0]] * 2, [HEALTHY[1]] * 2], dtype=np.float32)
 
     def _show_missing(self, mark: bqplot.Scatter, at: list, low: float, values: object, names: list[str]) -> None:
-        mark.names = np.array([f"{names[int(i)]}: {number(float(values[int(i)]))}" for i in at], dtype=str)  # type: ignore[index]
+        numbers = [float(values[int(i)]) for i in at]  # type: ignore[index]
+        said = ["not a number" if math.isnan(each) else number(each) for each in numbers]
+        mark.names = np.array([f"{names[int(i)]}: {each}" for i, each in zip(at, said, strict=True)], dtype=str)
         mark.x = np.array(at, dtype=np.float32)
         mark.y = np.full(len(at), low, dtype=np.float32)
 
@@ -230,20 +272,39 @@ class FlowPictures:
 
         shown = 0 if position is None else position
         curve = history_curve(flow, shown)
+        last = int(flow.steps[-1])
         self._history.limit(curve.low, curve.high, curve.ticks)
         self._history_keyed.children[1].children[0].value = position_names(flow)[shown]  # a title would be cut off
+        self._show_steps(self._history, last)
         put(self._history_line, curve)
+        put(self._history_dots, curve.where(curve.lone))
         put_hints(self._history_hints, lambda step: f"step {step:,}", (curve, "gradient norm"))
-        self._history.number(round_ticks(0, int(flow.steps[-1]), 5))
-        if not len(flow.loss):
-            self._loss.figure.title = "loss: none logged"
-            return
+        self._show_lost(self._history_missing, curve, "gradient norm")
+        show_keys(self._history_keyed, True, len(curve.missing) > 0)
+        self._loss.figure.title = "loss" if len(flow.loss) else "loss: none logged"
         loss = loss_curve(flow)
-        self._loss.figure.title = "loss"
-        self._loss.limit(loss.low, loss.high, round_ticks(loss.low, loss.high, 5))
-        self._loss.number(round_ticks(0, int(flow.loss_steps[-1]), 5))
+        low, high = loss.low, loss.high
+        if low == high:  # a point in the middle
+            low, high = low - (abs(low) or 1.0), high + (abs(high) or 1.0)
+        self._loss.limit(low, high, round_ticks(low, high, 5))
+        self._show_steps(self._loss, int(flow.loss_steps[-1]) if len(flow.loss) else last)
         put(self._loss_line, loss)
+        put(self._loss_dots, loss.where(loss.lone))
         put_hints(self._loss_hints, lambda step: f"step {step:,}", (loss, "loss"))
+        self._show_lost(self._loss_missing, replace(loss, high=high), "loss")
+        show_keys(self._loss_keyed, len(loss.missing) > 0)
+
+    def _show_steps(self, chart: Chart, last: int) -> None:
+        from dlwidgets.compute.gradient_flow.picture import index_ticks
+
+        chart.span(0.0, max(last, 1))
+        chart.number(index_ticks(max(last, 1) + 1, 5))
+
+    def _show_lost(self, mark: bqplot.Scatter, curve: "Curve", what: str) -> None:
+        """Mark at the top the steps in which something was not finite."""
+        mark.names = np.array([f"step {int(step):,}: {what} not finite" for step in curve.missing], dtype=str)
+        mark.x = to_plot(curve.missing)
+        mark.y = np.full(len(curve.missing), curve.high, dtype=np.float32)
 
     def select(self, position: int | None, row: int, rows: list[int], parameters: list[int]) -> None:
         """Mark the selected position and step, and the rows of a finding."""

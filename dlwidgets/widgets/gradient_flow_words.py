@@ -11,6 +11,13 @@ if TYPE_CHECKING:
 HINT = "Point at a cell for its number; click it to see that position and that step. Rows run from input to output."
 FUNCTIONAL = "Positions are modules: what forward calls as a function, such as torch.relu(x), has no row of its own."
 NO_PARAMETERS = "This model has no parameters, so there is nothing in it to train."
+NOTHING = "Nothing was seen, and nothing is watched now."
+OTHER_OPTIMIZER = (
+    "losses were logged, but no step has ended, because the optimizer that this meter was given has not stepped: "
+    "give it the one that steps this model, or none."
+)
+BUDGETED = 64
+"""From this step on the meter keeps to its budget."""
 WAITING = "Nothing seen yet: train inside `with meter:`, or call meter.attach()."
 
 
@@ -21,7 +28,7 @@ def number(value: float) -> str:
 
 def percent(share: float) -> str:
     """A share in per cent, to two digits."""
-    return "–" if math.isnan(share) else f"{100 * share:.2g} %"
+    return "–" if math.isnan(share) else f"{float(f'{100 * share:.2g}'):g} %"
 
 
 def position_names(flow: "GradientFlow") -> list[str]:
@@ -36,43 +43,56 @@ def describe_parameters(flow: "GradientFlow", most: int = 12) -> str:
     return f"Parameters: {', '.join(named)}{rest}." if named else ""
 
 
-def describe_overhead(overhead: "Overhead") -> str:
-    """What the meter has taken of the training time."""
+def describe_cost(overhead: "Overhead", last: int, drawing: float) -> str:
+    """What the meter has taken of the training time up to the sampled step ``last``."""
+    always = "steps 0, 1, 3, 7, … 63 are looked at whatever that costs"
+    if last < BUDGETED:
+        return f"{always.capitalize()}: {percent(float(overhead))} of this short training, drawing {percent(drawing)}."
     return (
-        f"{percent(float(overhead))} of the training time, {percent(overhead.recent)} of the last 10 s "
-        "(steps 0, 1, 3, 7, … 63 are looked at whatever that costs; only later ones keep to the budget)"
+        f"The meter has taken {percent(overhead.recent)} of the last 10 s, {percent(float(overhead))} of the whole "
+        f"training ({always}), drawing {percent(drawing)}."
     )
 
 
-def describe_state(meter: "Meter", flow: "GradientFlow | None", drawing: float, late: bool) -> str:
-    """Whether the meter watches, what it has seen, and what it costs; ``late``: clicks are answered between cells."""
+def describe_state(
+    meter: "Meter", flow: "GradientFlow | None", drawing: float, late: bool, given: bool = False, replaced: bool = False
+) -> str:
+    """Whether the meter watches, what it has seen, and what it costs.
+
+    ``late``: clicks are answered between cells; ``given``: it was told which optimizer ends the steps; ``replaced``:
+    another meter has taken its place.
+    """
     if flow is None or not len(flow.steps):
-        state = "Watching: no step has ended yet." if meter.attached else WAITING
+        state = "Watching: no step has ended yet." if meter.attached else NOTHING if replaced else WAITING
+        if given and flow is not None and len(flow.loss) > 1:
+            return f"{'Watching' if meter.attached else 'Done'}: {OTHER_OPTIMIZER}"
         return state if next(meter.model.parameters(), None) is not None else f"{state} {NO_PARAMETERS}"
-    state = "Watching" if meter.attached else "Done"
-    seen = f"{meter.num_steps:,} steps so far, {len(flow.steps):,} of them sampled, the last one step "
-    seen += f"{int(flow.steps[-1]):,}"
+    state, last = "Watching" if meter.attached else "Done", int(flow.steps[-1])
+    seen = f"{meter.num_steps:,} steps so far, {len(flow.steps):,} of them sampled, the last one step {last:,}."
     note = " This kernel answers clicks when the cell has ended." if late and meter.attached else ""
-    return f"{state}: {seen}. The meter takes {describe_overhead(flow.overhead)}, drawing {percent(drawing)}.{note}"
+    return f"{state}: {seen} {describe_cost(flow.overhead, last, drawing)}{note}"
 
 
 def describe_position(flow: "GradientFlow", position: int, row: int) -> str:
     """All numbers of one position in one sampled step, and what the verdicts say about it."""
-    from dlwidgets.compute.gradient_flow.picture import first_units, verdicts_on
+    from dlwidgets.compute.gradient_flow.picture import first_units, gradient_overflowed, used, verdicts_on
 
     def at(table: str) -> float:
         return float(getattr(flow, table)[row, position])
 
-    shares = [
-        f"{percent(at(field))} {name}"
-        for name, field in (("zeros", "zero_fraction"), ("saturated", "saturated_fraction"), ("dead", "dead_fraction"))
-        if not math.isnan(at(field))
-    ]
-    text = (
-        f"{visible(str(flow.positions[position]))} in step {int(flow.steps[row]):,}: gradient norm "
-        f"{number(at('gradient_norm'))}; activations {number(at('activation_mean'))} ± {number(at('activation_std'))}"
-        + (f", {', '.join(shares)}." if shares else ".")
-    )
+    where = f"{visible(str(flow.positions[position]))} in step {int(flow.steps[row]):,}"
+    if not used(flow)[row, position]:
+        text = f"{where}: not used."
+    else:
+        lost = bool(gradient_overflowed(flow)[row, position]) and math.isnan(at("gradient_norm"))
+        text = f"{where}: gradient norm {'not a number' if lost else number(at('gradient_norm'))}; "
+        if not math.isfinite(at("activation_mean")):
+            text += "its activations are not all finite numbers."
+        else:
+            shares = ("zeros", "zero_fraction"), ("saturated", "saturated_fraction"), ("dead", "dead_fraction")
+            parts = [f"activations {number(at('activation_mean'))} ± {number(at('activation_std'))}"]
+            parts += [f"{percent(at(field))} {name}" for name, field in shares if not math.isnan(at(field))]
+            text += f"{', '.join(parts)}."
     lines = [text]
     if position in flow.dead_units:
         units = flow.dead_units[position]

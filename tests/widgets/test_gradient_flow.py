@@ -1,13 +1,18 @@
 """GradientFlowMeter without a browser: live redraws, what it shows and refuses, and that training stays as it was."""
 
+import gc
 import math
+import re
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import bqplot
 import numpy as np
 import pytest
 import torch
@@ -32,7 +37,9 @@ from dlwidgets.compute.gradient_flow.picture import (
     thinned,
 )
 from dlwidgets.widgets.gradient_flow import NOBODY, GradientFlowMeter
+from dlwidgets.widgets.gradient_flow_charts import relabel
 from dlwidgets.widgets.gradient_flow_polling import EARLY, SHORTEST_PAUSE, Polling
+from dlwidgets.widgets.gradient_flow_words import percent
 
 LIMIT = 60.0
 
@@ -108,7 +115,7 @@ def test_the_pictures_hold_the_numbers_of_the_selected_step(trained: GradientFlo
         trained.step = step
         np.testing.assert_allclose(pictures.profile_dots.y, flow.gradient_norm[row], rtol=1e-6)
         np.testing.assert_allclose(pictures._mean.y, flow.activation_mean[row], rtol=1e-6)
-        np.testing.assert_allclose(pictures._zeros.y, flow.zero_fraction[row], rtol=1e-6)
+        np.testing.assert_allclose(pictures._zeros[0].y, flow.zero_fraction[row], rtol=1e-6)
         np.testing.assert_allclose(pictures.ratio_dots.y, flow.update_ratio[row], rtol=1e-6)
         assert trained._slider.value == row
         assert trained._follow.value is (step is None)
@@ -202,7 +209,7 @@ def test_a_verdict_is_a_sentence_that_leads_to_its_rows() -> None:
     meter.close()
 
 
-def test_a_shared_gradient_is_split_by_call_and_a_bar_leads_to_its_position(recorder: Any) -> None:
+def test_a_shared_gradient_is_split_by_call_and_a_dot_leads_to_its_position(recorder: Any) -> None:
     model = sigmoid_network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     meter = GradientFlowMeter(model, optimizer)
@@ -213,17 +220,20 @@ def test_a_shared_gradient_is_split_by_call_and_a_bar_leads_to_its_position(reco
     assert "dlw-hidden" not in calls.box._dom_classes
     shared = meter.result.shared[0]
     assert (shared.parameter, len(shared.positions)) == ("2.weight", 24)
-    np.testing.assert_allclose(calls.bars.y, shared.share[-1], rtol=0.1)  # 1e-40 is a float32 with few digits
-    assert calls.bars.y[0] < 1e-35 < 0.9 < calls.bars.y[-1]
-    assert calls.bars.base <= calls.bars.y[0]
-    assert calls.bars.selected is None
-    share_key, picked_key = calls.box.children[1].children
-    assert (hidden(share_key), hidden(picked_key)) == (False, True)
-    assert share_key.value == "share of 2.weight's gradient"
-    recorder.send_custom(calls.bars, {"event": "element_click", "data": {"index": 23}})
+    np.testing.assert_allclose(calls.dots.y, shared.gradient_norm[-1], rtol=1e-6)
+    assert calls.dots.y[0] < 1e-17 < 1e-2 < calls.dots.y[-1]
+    scale = calls.chart.scales["y"]
+    assert scale.min <= calls.dots.y[0] < calls.dots.y[-1] <= scale.max
+    norm, share = float(shared.gradient_norm[-1, 0]), float(shared.share[-1, 0])
+    assert calls.dots.names[0] == f"call 0: norm {norm:.4g}, {share:.4g} of the whole"
+    assert calls.dots.selected is None
+    norm_key, picked_key = calls.box.children[1].children
+    assert (hidden(norm_key), hidden(picked_key)) == (False, True)
+    assert norm_key.value == "norm of what each call adds to the gradient of 2.weight"
+    recorder.send_custom(calls.dots, {"event": "element_click", "data": {"index": 23}})
     assert meter.position == shared.positions[23]
-    assert calls.bars.selected.tolist() == [23]
-    assert (hidden(share_key), hidden(picked_key)) == (False, False)
+    assert calls.dots.selected.tolist() == [23]
+    assert (hidden(norm_key), hidden(picked_key)) == (False, False)
     norm, share = float(shared.gradient_norm[-1, 23]), float(shared.share[-1, 23])
     said = f"this one contributes a gradient of norm {norm:.4g}, {share:.4g} of the whole."
     assert f"2.weight is used at 24 positions: {said}" in meter._about.value
@@ -286,14 +296,14 @@ def test_the_colours_have_their_numbers(trained: GradientFlowMeter) -> None:
 
 def test_a_color_bar_puts_each_number_where_its_colour_is() -> None:
     powers = color_bar(torch.tensor([[-20.5, math.nan], [-math.inf, 0.5]]), True)
-    assert powers.labels == ("1e-20", "1e-15", "1e-10", "1e-05", "1e+00")
+    assert powers.labels == ("1e-20", "1e-15", "1e-10", "1e-5", "1e+0")
     for at, label in zip(powers.at, powers.labels, strict=True):
         assert -20.5 + at / 128 * 21.0 == pytest.approx(math.log10(float(label)), abs=0.02)
     plain = color_bar(torch.tensor([[-1.0, 3.0]]), False)
     for at, label in zip(plain.at, plain.labels, strict=True):
         assert -1.0 + at / 128 * 4.0 == pytest.approx(float(label), abs=0.01)
     narrow = color_bar(torch.tensor([[0.1, 0.3]]), True)
-    assert narrow.labels == ("1.3e+00", "2.0e+00")
+    assert narrow.labels == ("1.3e+0", "2.0e+0")
     for image in (torch.zeros(2, 2), torch.full((2, 2), math.nan)):
         assert color_bar(image, True) is None
 
@@ -302,12 +312,43 @@ def test_keys_name_only_what_is_drawn(trained: GradientFlowMeter) -> None:
     pictures = trained._pictures
     for keyed, marks in (
         (pictures._profile_keyed, [pictures._profile_missing]),
-        (pictures._fractions_keyed, [pictures._zeros, pictures._saturated, pictures._dead]),
+        (pictures._fractions_keyed, [*pictures._zeros, *pictures._saturated, *pictures._dead]),
+        (pictures._history_keyed, [pictures._history_line, pictures._history_missing]),
+        (pictures._loss_keyed, [pictures._loss_missing]),
         (pictures._ratios_keyed, [pictures._healthy, pictures._ratio_missing]),
     ):
         labels = keyed.children[1].children
         assert [not hidden(label) for label in labels] == [len(mark.x) > 0 for mark in marks]
     assert hidden(pictures._profile_keyed.children[1].children[0])
+
+
+def test_values_with_nothing_between_are_dots(trained: GradientFlowMeter) -> None:
+    pictures = trained._pictures
+    line, dots = pictures._saturated
+    assert len(line.x) == 0
+    assert dots.x.tolist() == [1, 3]  # ReLU and Tanh: Linear layers have no such share
+    line, dots = pictures._zeros
+    assert (len(line.x), len(dots.x)) == (5, 0)
+
+
+def test_before_the_first_step_there_is_only_the_sentence_what_to_do() -> None:
+    model = small_network()
+    meter = GradientFlowMeter(model)
+
+    def shown() -> set[Any]:
+        return {child for child in meter.children if not hidden(child)}
+
+    assert shown() == {meter._state, meter._verdicts.box}
+    assert meter._state.value.startswith("Nothing seen yet: train inside `with meter:`")
+    assert all(hidden(child) for child in meter._verdicts.box.children)
+    with meter:
+        assert shown() == {meter._state, meter._verdicts.box}
+        train(model, torch.optim.SGD(model.parameters(), lr=0.01), 2)
+    assert shown() == set(meter.children)
+    meter.attach()  # anew: what is shown is not of the record before
+    assert shown() == {meter._state, meter._verdicts.box}
+    assert meter._state.value == "Watching: no step has ended yet."
+    meter.close()
 
 
 def test_it_says_what_the_numbers_of_an_axis_are_and_what_has_no_row(trained: GradientFlowMeter) -> None:
@@ -316,7 +357,9 @@ def test_it_says_what_the_numbers_of_an_axis_are_and_what_has_no_row(trained: Gr
     assert trained._pictures._parameters.value == f"Parameters: {said}."
     texts = [getattr(child, "value", "") for child in trained._pictures.top.children]
     assert any("torch.relu(x), has no row" in text for text in texts)
-    assert "steps 0, 1, 3, 7, … 63 are looked at whatever that costs" in trained._state.value
+    cost = re.escape("Steps 0, 1, 3, 7, … 63 are looked at whatever that costs: ")
+    assert re.search(rf"sampled, the last one step 15\. {cost}[\d.]+ % of this short training", trained._state.value)
+    assert "The meter takes" not in trained._state.value
 
 
 # Live
@@ -461,6 +504,170 @@ def test_a_loss_that_is_not_finite_is_a_verdict() -> None:
     meter.close()
 
 
+@pytest.fixture
+def exploded() -> Any:
+    """Finite gradients at first only; afterwards every number is nan."""
+    torch.manual_seed(0)
+    layers = [layer for _ in range(4) for layer in (nn.Linear(8, 8), nn.ReLU())]
+    model = nn.Sequential(nn.Linear(6, 8), *layers, nn.Linear(8, 1))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(20.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e30)
+    meter = GradientFlowMeter(model, optimizer)
+    with meter:
+        train(model, optimizer, 20, lambda loss: meter.log(loss=loss))
+    assert meter.result.steps.tolist() == [0, 1, 3, 7, 15]
+    finite = meter.result.gradient_norm.isfinite().all(1).tolist()
+    assert finite[0]
+    assert not any(finite[2:])
+    yield meter
+    assert meter.error == ""
+    meter.close()
+
+
+def test_a_cell_without_a_number_says_why(exploded: GradientFlowMeter) -> None:
+    readout = exploded._pictures.readout
+
+    def reason(position: int, column: int) -> str:
+        assert math.isnan(exploded._pictures.heat.image[position, column])
+        return readout.reasons[readout.missing[position, column]]
+
+    assert reason(2, 4) == "gradient norm is not a number"
+    exploded.quantity = "activation mean"
+    assert reason(2, 4) == "activation mean is not a number"
+    exploded.quantity = "saturated"
+    assert reason(1, 0) == reason(1, 4) == "has no such number"  # a Linear
+    assert reason(2, 4) == "saturated is not a number"
+    exploded.quantity = "zeros"
+    assert reason(2, 4) == "zeros is not a number"
+
+
+def test_a_cell_that_was_not_used_says_so() -> None:
+    class Alternating(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.unused = nn.Linear(6, 1), nn.Linear(6, 1), nn.Linear(6, 1)
+            self.calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            self.unused(x)
+            return (self.first if self.calls == 1 else self.second)(x)
+
+    model = Alternating()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    meter = GradientFlowMeter(model, optimizer)
+    with meter:
+        train(model, optimizer, 2)
+    readout, names = meter._pictures.readout, [position.module for position in meter.result.positions]
+    said = {name: readout.reasons[readout.missing[names.index(name), 1]] for name in ("first", "unused")}
+    assert said == {"first": "not used in this step", "unused": "no gradient arrived in this step"}
+    meter.position = names.index("first")
+    assert meter._about.value.startswith("first (Linear) in step 1: not used.")
+    meter.close()
+
+
+def test_steps_that_are_not_finite_are_marked_and_a_single_number_is_a_dot(exploded: GradientFlowMeter) -> None:
+    flow, pictures = exploded.result, exploded._pictures
+    exploded.position = 2
+    lost = flow.steps[~flow.gradient_norm[:, 2].isfinite()].tolist()
+    assert pictures._history_missing.x.tolist() == lost
+    assert set(pictures._history_missing.y) == {np.float32(pictures._history.scales["y"].max)}
+    assert pictures._history_missing.names[-1] == "step 15: gradient norm not finite"
+    assert not hidden(pictures._history_keyed.children[1].children[1])
+    assert not hidden(pictures._loss_keyed.children[1].children[0])
+    bad = [step for step, loss in enumerate(flow.loss.tolist()) if not math.isfinite(loss)]
+    assert pictures._loss_missing.x.tolist() == bad
+    assert 10 < len(bad) < 20
+    for chart in (pictures._history, pictures._loss):
+        scale = chart.scales["x"]
+        assert (scale.min, scale.max) in ((0.0, 15.0), (0.0, 19.0))
+        assert len(set(chart.floor.tick_values.astype(int))) == len(chart.floor.tick_values) > 1
+    assert pictures._profile_missing.x.tolist() == list(range(len(flow.positions)))  # of the newest step
+    assert not hidden(pictures._profile_keyed.children[1].children[0])
+    assert pictures._ratio_missing.x.tolist() == list(range(len(flow.parameters)))
+    assert pictures._ratio_missing.names[0] == "0: 0.weight, update/weight: not a number"
+    assert pictures._activations.figure.title == "activations: none finite"
+    assert all(hidden(label) for label in pictures._activations_keyed.children[1].children)
+    assert all(len(mark.x) == 0 for mark in (*pictures._zeros, *pictures._saturated))
+    assert "gradient norm not a number; its activations are not all finite numbers." in exploded._about.value
+    lone = loss_curve(replace(flow, loss=torch.tensor([3.0, math.nan]), loss_steps=torch.tensor([0, 1])))
+    assert lone.lone.tolist() == [True]
+
+
+def test_one_finite_loss_is_a_dot() -> None:
+    model = small_network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    meter = GradientFlowMeter(model, optimizer)
+    losses = iter([7421e9, math.nan])
+    with meter:
+        train(model, optimizer, 2, lambda _: meter.log(loss=next(losses)))
+    pictures = meter._pictures
+    assert (pictures._loss_dots.x.tolist(), pictures._loss_missing.x.tolist()) == ([0], [1])
+    scale = pictures._loss.scales["y"]
+    assert scale.min < 7421e9 < scale.max
+    meter.close()
+
+
+def test_a_verdict_leads_to_a_step_in_which_it_has_numbers(exploded: GradientFlowMeter) -> None:
+    verdicts = exploded.result.verdicts
+    index = next(i for i, each in enumerate(verdicts) if each.step is None and each.positions)
+    exploded._on_verdict(index)
+    table = exploded.result.gradient_norm
+    columns = [exploded.result.positions.index(position) for position in verdicts[index].positions]
+    assert exploded.step is not None
+    row = exploded.result.steps.tolist().index(exploded.step)
+    assert table[row, columns].isfinite().all()
+    assert not table[row + 1 :, columns].isfinite().all(1).any()
+    exploded.step = None
+    exploded._on_verdict(index)  # lets go of it
+    exploded.step = 0
+    exploded._on_verdict(index)
+    assert exploded.step == 0  # has numbers: stays
+
+
+def test_shares_are_said_in_plain_digits() -> None:
+    assert [percent(share) for share in (1.0, 0.999, 0.5, 0.0123, 12.0)] == [
+        "100 %",
+        "100 %",
+        "50 %",
+        "1.2 %",
+        "1200 %",
+    ]
+
+
+def test_an_optimizer_that_never_steps_is_named() -> None:
+    model = small_network()
+    given, other = (torch.optim.SGD(model.parameters(), lr=0.01) for _ in range(2))
+    meter = GradientFlowMeter(model, given)
+    with meter:
+        train(model, other, 3, lambda loss: meter.log(loss=loss))
+        meter._update()
+        assert meter._state.value.startswith("Watching: losses were logged, but no step has ended")
+    assert "the optimizer that this meter was given has not stepped" in meter._state.value
+    meter.close()
+
+
+def test_new_labels_at_old_places_are_drawn_anew(recorder: Any) -> None:
+    axis = bqplot.Axis(scale=bqplot.LinearScale())
+    relabel(axis, [0.5, 1000.5], ["a", "b"])
+    assert (axis.tick_values.tolist(), axis.tick_labels) == ([0.5, 1000.5], {"0.5": "a", "1000.5": "b"})
+    recorder.clear()
+    relabel(axis, [0.5, 1000.5], ["a", "b"])
+    assert recorder.messages == []
+    with axis.hold_sync():
+        relabel(axis, [0.5, 1000.5], ["c", "b"])
+    assert axis.tick_values.tolist() == [0.625, 1000.625]
+    assert axis.tick_labels == {"0.625": "c", "1000.625": "b"}
+    sent = [set(data["state"]) for _, kind, data in recorder.messages if kind == "comm_msg"]
+    assert sent[0] == {"tick_labels"}  # before the places
+    assert "tick_values" in set.union(*sent[1:])
+    relabel(axis, [0.5, 1000.5], ["c", "b"])
+    assert axis.tick_values.tolist() == [0.625, 1000.625]
+    axis.close()
+
+
 # Bad input
 
 
@@ -543,6 +750,7 @@ def test_a_meter_that_was_replaced_says_so(polled: bool) -> None:
     meter.detach()
     assert meter.error == "Another meter was attached to this model and has replaced this one; what it had seen stays."
     assert len(meter.result.steps) == 2
+    assert meter._state.value.startswith("Done: 2 steps")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(model, optimizer, 1, lambda loss: meter.log(loss=loss))  # said once is enough
@@ -553,6 +761,36 @@ def test_a_meter_that_was_replaced_says_so(polled: bool) -> None:
     assert meter.error == ""
     meter.close()
     other.close()
+
+
+def test_a_meter_that_was_replaced_at_once_says_nothing_untrue() -> None:
+    model = small_network()
+    meter, other = GradientFlowMeter(model), GradientFlowMeter(model)
+    meter.attach()
+    with pytest.warns(UserWarning, match="the new meter replaces"):
+        other.attach()
+    meter.detach()
+    assert meter.error.endswith("has replaced this one before it saw a step.")
+    assert meter._state.value == "Nothing was seen, and nothing is watched now."
+    other.close()
+    meter.close()
+
+
+def test_a_closed_meter_keeps_no_model() -> None:
+    model = small_network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    kept = weakref.ref(model), weakref.ref(optimizer), weakref.ref(model[0].weight)
+    meter = GradientFlowMeter(model, optimizer)
+    with meter:
+        train(model, optimizer, 2)
+    meter.attach()
+    meter.close()
+    del model, optimizer
+    gc.collect()
+    assert [reference() for reference in kept] == [None] * 3
+    assert len(meter.result.steps) == 0  # attached anew
+    assert not meter.attached
+    meter.detach()
 
 
 def test_a_model_without_parameters_says_that_there_is_nothing_to_train() -> None:

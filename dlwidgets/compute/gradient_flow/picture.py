@@ -1,13 +1,14 @@
 """What pictures of a `GradientFlow` show: which steps fit, which numbers a log axis can hold, and the words beside."""
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from .laboratory import Profile, ResidualFilters, Training
@@ -41,12 +42,17 @@ QUANTITIES = {
 }
 
 
+SHARES = ("zero_fraction", "saturated_fraction")
+"""Fields that say nothing where the activations are not finite."""
+
+
 @dataclass(frozen=True, eq=False)
 class Curve:
     """The points that can be drawn: ``x`` and ``y`` without those where y is nan, or, on a log axis, not above 0.
 
     ``missing`` holds the x of those on a log axis that are exactly 0 or not finite. ``low`` and ``high`` are the powers
-    of ten around y, ``ticks`` at most six of the powers between.
+    of ten around y, ``ticks`` at most six of the powers between. ``lone`` says which points have no neighbour that can
+    be drawn, so that no line reaches them.
     """
 
     x: Float[Tensor, "point"]
@@ -55,6 +61,11 @@ class Curve:
     low: float
     high: float
     ticks: tuple[float, ...]
+    lone: Bool[Tensor, "point"]
+
+    def where(self, chosen: Bool[Tensor, "point"]) -> "Curve":
+        """The curve with the chosen of its points only."""
+        return replace(self, x=self.x[chosen], y=self.y[chosen], lone=self.lone[chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +92,10 @@ def color_bar(image: Float[Tensor, "row column"], logarithmic: bool, cells: int 
     if logarithmic and math.floor(high) - math.ceil(low) >= 1:
         first, last = math.ceil(low), math.floor(high)
         numbers = [float(n) for n in range(first, last + 1, max(1, math.ceil((last - first) / 4)))]
-        labels = [f"1e{int(n):+03d}" for n in numbers]
+        labels = [f"1e{int(n):+d}" for n in numbers]  # as the axes have it
     elif logarithmic:
         numbers = [low, high]
-        labels = [f"{10.0**n:.1e}" for n in numbers]
+        labels = [re.sub("e([+-])0", r"e\1", f"{10.0**n:.1e}") for n in numbers]
     else:
         numbers = round_ticks(low, high, 5)
         labels = [f"{n:.3g}" for n in numbers]
@@ -107,13 +118,80 @@ def drawn_steps(flow: GradientFlow) -> list[int]:
 def history_curve(flow: GradientFlow, position: int) -> Curve:
     """The gradient norm of a position over the steps that a heat map shows."""
     rows = drawn_steps(flow)
-    return log_curve(flow.gradient_norm[rows, position], flow.steps[rows])
+    curve = log_curve(flow.gradient_norm[rows, position], flow.steps[rows])
+    lost = flow.steps[rows][gradient_overflowed(flow)[rows, position]].double()
+    return replace(curve, missing=lost)
 
 
 def loss_curve(flow: GradientFlow) -> Curve:
-    """The logged losses over their steps, thinned where there are many."""
+    """The logged losses over their steps, thinned where there are many; ``missing`` are those that are not finite."""
     rows = thinned(len(flow.loss))
-    return linear_curve(flow.loss[rows], flow.loss_steps[rows])
+    values, steps = flow.loss[rows], flow.loss_steps[rows]
+    return replace(linear_curve(values, steps), missing=steps[~values.isfinite()].double())
+
+
+def used(flow: GradientFlow) -> Bool[Tensor, "step position"]:
+    """Where a position was called in a step: zeros are counted there, be the numbers finite or not."""
+    return ~flow.zero_fraction.isnan()
+
+
+def gradient_overflowed(flow: GradientFlow) -> Bool[Tensor, "step position"]:
+    """Where a gradient arrived that is infinite or not a number.
+
+    A nan says as well that none arrived: it is a number lost only from the first step on in which anything was not
+    finite, at positions that a gradient reached before (at all of them if there was no step before).
+    """
+    gradient = flow.gradient_norm
+    lost = gradient.isinf()
+    if flow.nonfinite is not None:
+        late = flow.steps >= flow.nonfinite[0]
+        reached = (~gradient.isnan()).any(0) | bool(late.all())
+        lost |= gradient.isnan() & used(flow) & late[:, None] & reached
+    return lost
+
+
+def update_lost(flow: GradientFlow) -> Bool[Tensor, "step parameter"]:
+    """Where the update of a parameter is infinite or not a number, as far as nan does not say that there was none."""
+    ratio = flow.update_ratio
+    lost = ratio.isinf()
+    if flow.nonfinite is not None:
+        late = flow.steps >= flow.nonfinite[0]
+        lost |= ratio.isnan() & late[:, None] & ((~ratio.isnan()).any(0) | bool(late.all()))
+    return lost
+
+
+def activation_shares(flow: GradientFlow, field: str) -> Float[Tensor, "step position"]:
+    """The shares of zeros or of saturated elements, nan where the activations are not finite: those have no share."""
+    return getattr(flow, field).where(flow.activation_mean.isfinite(), math.nan)
+
+
+REASONS = ("not used in this step", "no gradient arrived in this step", "{} is not a number", "has no such number")
+"""Why a cell of a heat map is empty; the braces stand for its quantity."""
+
+
+def why_missing(flow: GradientFlow, quantity: str, columns: Sequence[int]) -> UInt8[Tensor, "position column"]:
+    """For the cells of `heat_map`, which of `REASONS` holds if there is no number."""
+    field = QUANTITIES[quantity].field
+    here, lost = used(flow), gradient_overflowed(flow)
+    if field == "gradient_norm":
+        why = torch.where(lost, 2, 1)
+    elif field in ("activation_mean", "activation_std"):
+        why = torch.full(here.shape, 2)
+    else:
+        broken = here & ~flow.activation_mean.isfinite() & ~getattr(flow, field).isnan().all(0)
+        why = torch.where(broken, 2, 3)
+    return why.where(here, 0)[list(columns)].T.to(torch.uint8)
+
+
+def last_finite_row(flow: GradientFlow, positions: Sequence[int], row: int) -> int:
+    """``row`` if a gradient of ``positions`` is finite there, else the last row at which all (or any) of theirs are."""
+    finite = flow.gradient_norm[:, list(positions)].isfinite()
+    if not len(positions) or finite[row].any():
+        return row
+    for rows in (finite.all(1), finite.any(1)):
+        if rows.any():
+            return int(rows.nonzero()[-1])
+    return row
 
 
 def row_at(flow: GradientFlow, step: int | None) -> int:
@@ -131,7 +209,8 @@ def column_at(columns: Sequence[int], row: int) -> int:
 def heat_map(flow: GradientFlow, quantity: str, columns: Sequence[int]) -> Float[Tensor, "position column"]:
     """The numbers of a heat map: the common logarithm where the quantity spans powers of ten (-inf for 0)."""
     field, logarithmic = QUANTITIES[quantity]
-    table = getattr(flow, field)[list(columns)].T
+    table = activation_shares(flow, field) if field in SHARES else getattr(flow, field)
+    table = table[list(columns)].T
     return table.log10() if logarithmic else table
 
 
@@ -142,7 +221,7 @@ def log_curve(values: Float[Tensor, "point"], x: Tensor | None = None) -> Curve:
     y = values[drawable].clamp(SMALLEST, LARGEST)
     low, high = decades(y)
     missing = places[(values == 0) | torch.isinf(values)]
-    return Curve(places[drawable], y, missing, low, high, powers_of_ten(low, high))
+    return Curve(places[drawable], y, missing, low, high, powers_of_ten(low, high), _lone(drawable))
 
 
 def linear_curve(values: Float[Tensor, "point"], x: Tensor | None = None) -> Curve:
@@ -151,7 +230,13 @@ def linear_curve(values: Float[Tensor, "point"], x: Tensor | None = None) -> Cur
     drawable = torch.isfinite(values)
     y = values[drawable]
     low, high = (float(y.min()), float(y.max())) if len(y) else (0.0, 1.0)
-    return Curve(places[drawable], y.clamp(-LARGEST, LARGEST), places[torch.isinf(values)], low, high, ())
+    y = y.clamp(-LARGEST, LARGEST)
+    return Curve(places[drawable], y, places[torch.isinf(values)], low, high, (), _lone(drawable))
+
+
+def _lone(drawable: Bool[Tensor, "point"]) -> Bool[Tensor, "drawn"]:
+    padded = torch.nn.functional.pad(drawable, (1, 1))
+    return ~(padded[:-2] | padded[2:])[drawable]
 
 
 def decades(*tables: Tensor) -> tuple[float, float]:
@@ -183,9 +268,9 @@ def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [stride * i for i in range(first, math.floor(high / stride + 1e-9) + 1)]
 
 
-def index_ticks(count: int) -> list[int]:
-    """Round indices below ``count``."""
-    return sorted({int(tick) for tick in round_ticks(0, max(count - 1, 1)) if tick == int(tick) and tick < count})
+def index_ticks(count: int, most: int = 6) -> list[int]:
+    """At most ``most`` round indices below ``count``."""
+    return sorted({int(tick) for tick in round_ticks(0, max(count - 1, 1), most) if tick == int(tick) and tick < count})
 
 
 def shared_at(flow: GradientFlow, position: int | None) -> SharedParameter | None:
