@@ -155,3 +155,43 @@ def left():
         for _ in range(runs - 1):
             notebook.run(code, "training")
         assert notebook.run("left()") == once
+
+
+def test_twenty_runs_of_a_cell_that_makes_model_and_meter_keep_one_model_though_out_keeps_the_meters(
+    notebook: Notebook,
+) -> None:
+    notebook.run(
+        """
+import gc, weakref
+import torch
+from dlwidgets import GradientFlowMeter
+
+models, optimizers = weakref.WeakSet(), weakref.WeakSet()
+
+def living():
+    gc.collect()
+    return len(models), len(optimizers)
+"""
+    )
+    code = """
+made_here = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
+adam = torch.optim.Adam(made_here.parameters())
+models.add(made_here)
+optimizers.add(adam)
+own_meter = GradientFlowMeter(made_here, adam)
+with own_meter:
+    adam.zero_grad()
+    made_here(torch.randn(8, 4)).mean().backward()
+    adam.step()
+own_meter
+"""
+    for _ in range(20):
+        notebook.run(code, "model and meter")
+    assert notebook.run("living()") == "(1, 1)"
+    kept = "[each for each in Out.values() if isinstance(each, GradientFlowMeter)]"
+    assert notebook.run(f"len({kept}) >= 20") == "True"
+    assert notebook.run(f"sum(each.result is not None for each in {kept})") == "1"
+    assert notebook.run("own_meter.comm is not None, len(own_meter.result.steps)") == "(True, 1)"
+    notebook.run("own_meter.close()")
+    notebook.run("del made_here, adam")
+    assert notebook.run("living()") == "(0, 0)"
