@@ -1,5 +1,6 @@
 """Your model: where its dropouts stand, and what it predicts when they stay on."""
 
+from html import escape
 from typing import Any
 
 import bqplot
@@ -76,7 +77,7 @@ class YourModel(Section):
         self._eval = dots(scales, VERMILLION, marker="diamond", size=70)
         marks = [self._bars, self._spread, self._mean, self._eval]
         self._figure = figure(marks, "class", "probability", y_ticks=PROBABILITY_TICKS, height=280)
-        self._table = ipywidgets.Label(tabbable=True)  # so that the arrow keys scroll it
+        self._table = ipywidgets.HTML()
         self._table.add_class("dlw-dropout-table")
         self._choice = ipywidgets.Dropdown(
             options=[("1", 0)], description="input", style={"description_width": "36px"}, layout={"width": "120px"}
@@ -230,23 +231,24 @@ class YourModel(Section):
 
 
 def table_of(dropouts: Any) -> str:
-    """The sites as lines of a table in a fixed-width font."""
+    """The sites as a table in HTML, a line a row; it scrolls with the keyboard where it is long."""
     if not dropouts.sites:
         return ""
-    head = ("where", "kind", "p", "stands", "")
-    rows = [head]
+    rows = [
+        '<tr><th scope="col">where</th><th scope="col">kind</th><th scope="col">p</th><th scope="col">stands</th></tr>'
+    ]
     for site in dropouts.sites[:MAX_ROWS]:
         again = f" (use {site.call + 1})" if site.call else ""
         name = visible(site.name)[:60] if site.name else "the model itself"
-        flags = ", ".join(site.flags)
         placement = f"{site.placement} activation" if site.placement else "–"
-        rows.append(
-            (name + again, visible(site.kind), number(site.probability), placement, f"⚠ {flags}" if flags else "")
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        flags = f"; ⚠ {', '.join(site.flags)}" if site.flags else ""
+        cells = (name + again, visible(site.kind), number(site.probability), placement + flags)
+        rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     hidden = len(dropouts.sites) - MAX_ROWS
-    return "\n".join([*text, *([f"and {hidden:,} more"] if hidden > 0 else [])])
+    more = [f'<tr><td colspan="4">and {hidden:,} more</td></tr>'] if hidden > 0 else []
+    # JupyterLab would take the arrow keys for its own
+    region = '<div role="region" aria-label="Dropout modules" tabindex="0" data-lm-suppress-shortcuts="true"><table>'
+    return "\n".join([region, *rows, *more, "</table></div>"])
 
 
 def describe_dropouts(dropouts: Any, added: bool) -> str:

@@ -121,6 +121,31 @@ def test_a_phone_shows_everything_without_scrolling_sideways(notebook):
         assert wider == [], title
 
 
+def test_on_a_phone_the_tables_columns_stay_below_each_other_and_the_keyboard_scrolls_it(notebook):
+    cell = """
+pairs = [layer for _ in range(15) for layer in (nn.Linear(3, 3), nn.ReLU(), nn.Dropout(0.2))]
+simulator = DropoutSimulator(nn.Sequential(*pairs), torch.zeros(2, 3), section="Your model")
+simulator.wait()
+simulator
+"""
+    opened = notebook([SETUP, cell], width=360)
+    opened.command("application:toggle-left-area")
+    opened.run_all()
+    table = open_tab(opened.page, "Your model").get_by_role("region", name="Dropout modules")
+    table.get_by_role("columnheader", name="stands").wait_for()
+    starts = table.evaluate(
+        """table => [...table.querySelectorAll('tr')].map((row) =>
+            [...row.children].map((cell) => cell.getBoundingClientRect().left))"""
+    )
+    assert len(starts) == 1 + 15
+    assert all(row == starts[0] for row in starts)
+    assert table.evaluate("table => table.scrollWidth <= table.clientWidth"), "nothing is cut at the side"
+    assert table.evaluate("table => table.scrollHeight > table.clientHeight")
+    table.press("ArrowDown")
+    opened.page.wait_for_function("table => table.scrollTop > 0", arg=table.element_handle())
+    assert opened.errors == []
+
+
 def test_a_model_that_fails_says_so_and_a_name_is_only_text(notebook):
     cell = """
 broken = DropoutSimulator(nn.Linear(3, 2), torch.zeros(1, 5), section="Your model")
