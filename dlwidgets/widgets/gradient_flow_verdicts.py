@@ -8,7 +8,7 @@ import ipywidgets
 from dlwidgets.widgets.base import visible
 
 if TYPE_CHECKING:
-    from dlwidgets.compute.gradient_flow import GradientFlow
+    from dlwidgets.compute.gradient_flow import GradientFlow, Verdict
 
 SHOWN = 8
 """How many findings have a button; more are counted."""
@@ -43,6 +43,7 @@ class VerdictList:
         for index, button in enumerate(self.buttons):
             verdict = verdicts[index] if index < len(verdicts) else None
             button.description = "" if verdict is None else visible(verdict.sentence)
+            button.tooltip = "" if verdict is None else _evidence(verdict)
             _set_class(button, "dlw-hidden", verdict is None)
             _set_class(button, "dlw-flow-mild", verdict is not None and verdict.kind in MILD)
             _set_class(button, "mod-active", verdict is not None and index == active)
@@ -54,6 +55,12 @@ class VerdictList:
         else:
             self._rest.value = ""
         _set_class(self._rest, "dlw-hidden", not self._rest.value)
+
+
+def _evidence(verdict: "Verdict") -> str:
+    """The numbers behind a finding, with the threshold."""
+    numbers = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in verdict.evidence.items())
+    return f"{verdict.kind}: {numbers}. Press to show its rows."
 
 
 def _set_class(widget: ipywidgets.DOMWidget, name: str, present: bool) -> None:

@@ -47,7 +47,8 @@ def describe_cost(overhead: "Overhead", last: int, drawing: float) -> str:
     """What the meter has taken of the training time up to the sampled step ``last``."""
     always = "steps 0, 1, 3, 7, … 63 are looked at whatever that costs"
     if last < BUDGETED:
-        return f"{always.capitalize()}: {percent(float(overhead))} of this short training, drawing {percent(drawing)}."
+        share = percent(float(overhead))
+        return f"{always.capitalize()}: so far {share} of the training's own time, drawing {percent(drawing)}."
     return (
         f"The meter has taken {percent(overhead.recent)} of the last 10 s, {percent(float(overhead))} of the whole "
         f"training ({always}), drawing {percent(drawing)}."

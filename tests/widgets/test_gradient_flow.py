@@ -183,6 +183,9 @@ def test_a_verdict_is_a_sentence_that_leads_to_its_rows() -> None:
         train(model, optimizer, 2)
     shown = [button for button in meter._verdicts.buttons if "dlw-hidden" not in button._dom_classes]
     assert [button.description for button in shown] == [verdict.sentence for verdict in meter.result.verdicts]
+    evidence = meter.result.verdicts[0].evidence
+    assert shown[0].tooltip.startswith(f"vanishing: gradient norm {evidence['gradient_norm']:.4g}, ")
+    assert shown[0].tooltip.endswith(", threshold 0.001. Press to show its rows.")
     kinds = [verdict.kind for verdict in meter.result.verdicts]
     assert kinds[:2] == ["vanishing", "shared module"]
     shown[1].click()
@@ -358,7 +361,9 @@ def test_it_says_what_the_numbers_of_an_axis_are_and_what_has_no_row(trained: Gr
     texts = [getattr(child, "value", "") for child in trained._pictures.top.children]
     assert any("torch.relu(x), has no row" in text for text in texts)
     cost = re.escape("Steps 0, 1, 3, 7, … 63 are looked at whatever that costs: ")
-    assert re.search(rf"sampled, the last one step 15\. {cost}[\d.]+ % of this short training", trained._state.value)
+    assert re.search(
+        rf"sampled, the last one step 15\. {cost}so far [\d.]+ % of the training's own time", trained._state.value
+    )
     assert "The meter takes" not in trained._state.value
 
 
