@@ -526,10 +526,11 @@ def test_every_control_and_figure_has_a_name(made: Any) -> None:
     simulator = made(DropoutSimulator)
     named = {model for each in (simulator, *simulator.sections) for model in each._labels}
     controls = (ipywidgets.widgets.widget_description.DescriptionWidget, ipywidgets.Button, bqplot.Figure)
+    text = (ipywidgets.Label, ipywidgets.HTML)
     nameless = [
         widget
         for widget in walk(simulator)
-        if isinstance(widget, controls) and not isinstance(widget, ipywidgets.Label) and widget.model_id not in named
+        if isinstance(widget, controls) and not isinstance(widget, text) and widget.model_id not in named
     ]
     assert nameless == []
 
