@@ -1,8 +1,10 @@
 """GradientFlowMeter in a real JupyterLab: live while a cell trains, pointed at, clicked."""
 
 import math
+import time
 
 import pytest
+from jupyter import TIMEOUT_S
 
 MAKE = """
 import torch
@@ -27,11 +29,32 @@ with meter:
 STATE = "(document.querySelector('.dlw-flow .dlw-flow-words')?.textContent ?? '')"
 
 
-def click_heat_map(page, across, down):
+SETTLED = """async () => {
+    const places = () => JSON.stringify([...document.querySelectorAll('.dlw-flow .bqplot, .dlw-flow path.element')]
+        .map((each) => Object.values(each.getBoundingClientRect().toJSON())));
+    for (let before = '', frames = 0; frames < 10; ) {
+        await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+        const now = places();
+        frames = now === before ? frames + 1 : 0;
+        before = now;
+    }
+}"""
+"""Waits until nothing of the meter has moved for ten frames."""
+
+
+def point_at_heat_map(page, across, down, words):
+    """Move the mouse there until the line below says ``words``: figures still move while they are laid out."""
     canvas = page.locator(".dlw-flow canvas.dlw-raster-hover").first
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    page.mouse.click(box["x"] + across * box["width"], box["y"] + down * box["height"])
+    line = page.locator(".dlw-flow .dlw-readout > span").first
+    deadline = time.monotonic() + TIMEOUT_S
+    while words not in line.inner_text():
+        assert time.monotonic() < deadline, line.inner_text()
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        x, y = box["x"] + across * box["width"], box["y"] + down * box["height"]
+        page.mouse.move(x + 1, y)
+        page.mouse.move(x, y)
+    return x, y
 
 
 def test_it_is_drawn_and_answers_clicks_while_the_cell_still_trains(notebook):
@@ -47,7 +70,8 @@ def test_it_is_drawn_and_answers_clicks_while_the_cell_still_trains(notebook):
     finding.wait_for()
     page.wait_for_function("document.querySelector('.dlw-flow canvas.dlw-raster-picture').width > 100")
     about = page.locator(".dlw-flow > .dlw-flow-words").last
-    click_heat_map(page, across=0.1, down=0.995)  # the last position in the first step
+    # the last position in the first step
+    page.mouse.click(*point_at_heat_map(page, 0.1, 0.98, "18 (Linear), step 0: gradient norm"))
     about.get_by_text("18 (Linear) in step 0: gradient norm").wait_for()
     page.locator(".dlw-key").get_by_text("18 (Linear)", exact=True).wait_for()
     page.locator("text.mainheading").get_by_text("gradient norms, step 0").wait_for()
@@ -65,26 +89,22 @@ def test_it_is_drawn_and_answers_clicks_while_the_cell_still_trains(notebook):
 def trained(notebook):
     opened = notebook([MAKE, TRAIN.format(stop="meter._meter.num_steps >= 40")]).run_all()
     opened.page.wait_for_function(f"{STATE}.startsWith('Done: ')")
+    opened.page.evaluate(SETTLED)
     return opened
 
 
 def test_pointing_says_the_number_and_a_click_goes_back_to_that_step(trained):
     page = trained.page
-    canvas = page.locator(".dlw-flow canvas.dlw-raster-hover").first
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
     rows, columns = trained.python("list(meter._pictures.heat.image.shape)")
     assert columns == 6  # steps 0, 1, 3, 7, 15 and 31
-    x, y = (box["x"] + 2.5 / columns * box["width"], box["y"] + 4.5 / rows * box["height"])
-    page.mouse.move(x, y)
+    x, y = point_at_heat_map(page, 2.5 / columns, 4.5 / rows, "2 (Linear), call 1, step 3: gradient norm")
     line = page.locator(".dlw-flow .dlw-readout > span").first
-    line.get_by_text("2 (Linear), call 1, step 3: gradient norm").wait_for()
     said = float(line.inner_text().rsplit(" ", 1)[1])
     assert said == pytest.approx(trained.python("float(meter.result.gradient_norm[2, 4])"), rel=1e-3)
     bar = page.locator(".dlw-flow .bqplot").filter(has=page.get_by_label("Colours of the heat map", exact=True))
     ticks = bar.locator(".tick text").all_text_contents()
     assert ticks == trained.python("list(meter._pictures.color_bar._axis.tick_labels.values())")
-    assert [f"1e{round(math.log10(float(tick))):+03d}" for tick in ticks] == ticks  # powers of ten, not places
+    assert [f"1e{round(math.log10(float(tick))):+d}" for tick in ticks] == ticks  # powers of ten, not places
     page.mouse.click(x, y)
     trained.wait_for_python("(meter.position, meter.step) == (4, 3)")
     page.locator(".dlw-flow").get_by_text("2 (Linear), call 1 in step 3: gradient norm").wait_for()
@@ -96,6 +116,116 @@ def test_pointing_says_the_number_and_a_click_goes_back_to_that_step(trained):
     chart.locator(".object_grp").first.hover(force=True)
     page.locator(".bqplot_tooltip_div, .mark_tooltip").get_by_text("0: 0 (Linear): mean").first.wait_for()
     assert trained.errors == []
+
+
+VARIED = MAKE.replace(
+    "*[nn.Linear(16, 16), nn.Sigmoid()] * 8", "nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16), nn.Tanh()"
+)
+
+
+def test_the_colours_keep_their_numbers_whatever_the_heat_map_shows(notebook):
+    trained = notebook([VARIED, TRAIN.format(stop="meter._meter.num_steps >= 40")]).run_all()
+    page = trained.page
+    page.wait_for_function(f"{STATE}.startsWith('Done: ')")
+    bar = page.locator(".dlw-flow .bqplot").filter(has=page.get_by_label("Colours of the heat map", exact=True))
+    bar.wait_for()
+    choice = page.locator(".dlw-flow select").first
+    python = "list(meter._pictures.color_bar._axis.tick_labels.values())"
+    seen = set()
+    options = [text.replace("\xa0", " ") for text in choice.locator("option").all_inner_texts()]
+    for quantity in 2 * (*options, "gradient norm"):
+        choice.select_option(label=quantity)
+        trained.wait_for_python(f"meter.quantity == {quantity!r}")
+        if trained.python("'dlw-hidden' in meter._pictures.color_bar.figure._dom_classes"):
+            continue
+        labels = trained.python(python)
+        page.locator("text.mainheading").get_by_text(quantity).first.wait_for()
+        page.evaluate(SETTLED)  # what is drawn a frame later would undo it
+        assert bar.locator(".tick text").all_text_contents() == labels
+        seen.add(tuple(labels))
+    assert len(seen) >= 3
+    assert trained.errors == []
+
+
+TIPS = """[...document.querySelectorAll('.bqplot_mark_tooltip')]
+    .filter((tip) => getComputedStyle(tip).display !== 'none').map((tip) => tip.innerText.trim())"""
+
+
+def test_a_tooltip_does_not_outlive_its_number_nor_stay_when_the_mouse_has_left(trained):
+    page = trained.page
+    chart = page.locator(".dlw-flow .bqplot").filter(has=page.get_by_label("gradient norms", exact=True))
+    chart.scroll_into_view_if_needed()
+
+    def point():
+        page.mouse.move(5, 5)
+        box = chart.locator("path.element").nth(3).bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+        page.wait_for_function(f"{TIPS}.some((said) => said.startsWith('3: '))")
+
+    point()
+    trained.execute("meter.step = 1")  # as a training does, with the mouse on the dot
+    new = trained.python("f'{float(meter.result.gradient_norm[1, 3]):.4g}'")
+    assert new != trained.python("f'{float(meter.result.gradient_norm[-1, 3]):.4g}'")
+    page.locator("text.mainheading").get_by_text("gradient norms, step 1").wait_for()
+    page.wait_for_function(f"{TIPS}.every((said) => said.endsWith(' {new}'))")  # gone, or told anew
+    point()
+    chart.evaluate("(figure) => figure.dispatchEvent(new PointerEvent('pointerleave'))")  # its dot is gone by then
+    page.wait_for_function(f"{TIPS}.length === 0")
+    assert trained.errors == []
+
+
+def test_before_the_first_step_only_a_sentence_is_seen_and_then_all_is_drawn(notebook):
+    opened = notebook([MAKE]).run_all()
+    page = opened.page
+    page.wait_for_function(f"{STATE}.startsWith('Nothing seen yet')")
+    parts = page.locator(".dlw-flow .bqplot, .dlw-flow .dlw-key, .dlw-flow select, .dlw-flow button:not(.dlw-dismiss)")
+    assert [part for part in parts.all() if part.is_visible()] == []
+    opened.execute(TRAIN.format(stop="meter._meter.num_steps >= 3"))
+    page.wait_for_function(f"{STATE}.startsWith('Done: ')")
+    page.wait_for_function("document.querySelector('.dlw-flow canvas.dlw-raster-picture').width > 100")
+    page.evaluate(SETTLED)
+    chart = page.locator(".dlw-flow .bqplot").filter(has=page.get_by_label("gradient norms", exact=True))
+    chart.scroll_into_view_if_needed()
+    page.wait_for_function(
+        """(chart) => {
+            const { left, width } = chart.getBoundingClientRect();
+            const dots = [...chart.querySelectorAll('path.element')].map((dot) => dot.getBoundingClientRect().left);
+            const rising = dots.every((x, i) => x > (dots[i - 1] ?? left));
+            return dots.length === 19 && rising && dots[18] > left + 0.9 * width;
+        }""",
+        arg=chart.element_handle(),
+    )
+    assert opened.errors == []
+
+
+EXPLODE = """
+import torch
+from torch import nn
+from dlwidgets import GradientFlowMeter
+torch.manual_seed(0)
+layers = [layer for _ in range(12) for layer in (nn.Linear(64, 64), nn.ReLU())]
+model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), *layers, nn.Linear(64, 1))
+with torch.no_grad():
+    for parameter in model.parameters():
+        parameter.mul_(5.0)
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+meter = GradientFlowMeter(model, optimizer)
+meter
+"""
+
+
+def test_numbers_that_overflowed_are_named_and_a_verdict_leads_to_those_that_did_not(notebook):
+    opened = notebook([EXPLODE, TRAIN.format(stop="meter._meter.num_steps >= 30")]).run_all()
+    page = opened.page
+    page.wait_for_function(f"{STATE}.startsWith('Done: ')")
+    point_at_heat_map(page, 0.9, 1.5 / 27, "1 (ReLU), step 15: gradient norm is not a number")
+    page.locator(".dlw-flow select").first.select_option(label="saturated")
+    opened.wait_for_python("meter.quantity == 'saturated'")
+    point_at_heat_map(page, 0.1, 0.5 / 27, "0 (Linear), step 0: has no such number")
+    page.locator(".dlw-flow-verdict").get_by_text("explodes on its way back").click()
+    page.locator("text.mainheading").get_by_text("gradient norms, step 0").wait_for()
+    assert page.locator(".dlw-key:visible").get_by_text("not finite", exact=True).count() == 2
+    assert opened.errors == []
 
 
 def test_hints_are_seen_under_the_mouse_only(trained):
