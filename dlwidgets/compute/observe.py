@@ -8,6 +8,7 @@ which die with the graph: unlike full backward hooks they leave in-place operati
 """
 
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -122,8 +123,7 @@ class StepHook:
     """A hook around all optimizers' steps, which may be exchanged and taken back at any time, also inside a hook.
 
     torch walks over its table of hooks while they run: an entry that came or went meanwhile would break the walk, and
-    with it the training. So what begins or ends then falls silent at once, and the table changes before the next
-    forward of any module.
+    with it the training. So what ends then falls silent at once, and the table changes later.
     """
 
     def __init__(
@@ -132,10 +132,7 @@ class StepHook:
         self._hook: Callable[..., Any] | None = hook
         self._register, self._walking = register, walking
         self._entry: Any = None
-        if self._is_walked():
-            before_next_forward(self._begin)
-        else:
-            self._begin()
+        self._change(self._begin)
 
     def become(self, hook: Callable[..., Any]) -> None:
         """From now on ``hook`` runs instead."""
@@ -148,35 +145,57 @@ class StepHook:
         if self._hook is None:
             return
         self._hook = None
-        if self._entry is None:
-            return
-        if self._is_walked():
+        if self._entry is not None:
             self._entry.hooks_dict_ref()[self._entry.id] = _silent
-            before_next_forward(self._entry.remove)
-        else:
-            self._entry.remove()
+            self._change(self._entry.remove)
 
     def _begin(self) -> None:
         if self._hook is not None:
             self._entry = self._register(self._hook)
 
+    def _change(self, run: Callable[[], None]) -> None:
+        """Change the table now, or before the first forward of a module at which nobody walks over it."""
+        for _ in range(TRIES):
+            with _undivided():
+                if not self._is_walked():
+                    run()
+                    return
+            if any(self._walking(step, inner) for step, inner in _steps(sys._getframe())):
+                break  # this thread itself, so that waiting does not help
+            time.sleep(1e-4)
+        pending = [run]
+
+        def try_again(module: nn.Module, args: Any) -> None:
+            del module, args
+            with _undivided():
+                if pending and not self._is_walked():
+                    pending.pop()()
+            if not pending:
+                handle.remove()
+
+        handle = before_forward(opaque(try_again))
+
     def _is_walked(self) -> bool:
         return any(self._walking(step, inner) for top in sys._current_frames().values() for step, inner in _steps(top))
 
 
+@contextmanager
+def _undivided() -> Iterator[None]:
+    """No other thread runs Python code inside, as long as it is short and nothing in it waits."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(max(interval, 0.05))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+
+
+#: How often to look whether other threads have ended their walk, a tenth of a millisecond apart.
+TRIES = 100
+
+
 def _silent(*_: Any) -> None:
     return None
-
-
-def before_next_forward(run: Callable[[], None]) -> None:
-    """Call ``run`` once, before the next forward of any module."""
-
-    def once(module: nn.Module, args: Any) -> None:
-        del module, args
-        handle.remove()
-        run()
-
-    handle = before_forward(opaque(once))
 
 
 #: The code that torch puts around the ``step`` of every class of optimizers; it runs the hooks.
@@ -202,6 +221,11 @@ def _in_pre_hook(step: Any, inner: Any) -> bool:
     if "out" in variables:
         return False
     return inner is None or inner.f_code is not getattr(variables.get("func"), "__code__", None)
+
+
+def inside_another_step(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether this thread is inside the ``step`` of another optimizer, too."""
+    return any(step.f_locals.get("self") is not optimizer for step, _ in _steps(sys._getframe()))
 
 
 def nests(optimizer: torch.optim.Optimizer) -> bool:
@@ -231,6 +255,17 @@ def stand_ins() -> bool:
         if frame.f_code is _FUNCTIONAL_CALL:
             return True
         frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def inside_checkpoint() -> bool:
+    """Whether this thread runs a segment whose graph will be made when it is recomputed (reentrant checkpointing)."""
+    checkpoint: Any = sys.modules.get("torch.utils.checkpoint")
+    frame = None if checkpoint is None else sys._getframe()
+    while frame is not None:
+        if frame.f_code is checkpoint.CheckpointFunction.forward.__code__:
+            return True
+        frame = frame.f_back
     return False
 
 

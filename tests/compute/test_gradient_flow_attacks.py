@@ -11,6 +11,7 @@ import pytest
 import torch
 from test_gradient_flow_interference import global_hooks
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 from dlwidgets.compute.gradient_flow import Meter, Thresholds, watch
 
@@ -583,3 +584,68 @@ def test_a_sparse_embedding_that_is_looked_up_twice() -> None:
         model(rows).backward()
     (shared,) = flow.result().shared
     assert shared.gradient_norm[0].tolist() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_view_whose_base_is_overwritten_and_summed(transposed: bool) -> None:
+    """The gradient of the base does not lie in memory as the base does: a sum's is one number, expanded."""
+
+    class Half(nn.Module):
+        def forward(self, y: Tensor) -> Tensor:
+            return y[:, :2]
+
+    class Sides(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.cut = nn.Linear(4, 6), Half()
+
+        def forward(self, x: Tensor, added: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+            y = self.first(x)
+            half = self.cut(y)
+            if isinstance(added, Tensor):
+                y = torch.cat([half + added, y[:, 2:]], 1)
+                side = (half + added) * 0.5
+            else:
+                side = half * 0.5
+                y += 1.0
+                return y, side
+            return y + 1.0, side
+
+    def loss(outputs: tuple[Tensor, Tensor]) -> Tensor:
+        y, side = outputs
+        whole = (y.t() * torch.arange(30.0).view(6, 5)).sum() if transposed else y.sum()
+        return whole + side.pow(2).sum()
+
+    torch.manual_seed(0)
+    model, x = Sides(), torch.randn(5, 4)
+    added = torch.zeros(5, 2, requires_grad=True)
+    loss(model(x, added)).backward()
+    assert added.grad is not None
+    with watch(model, every=1) as flow:
+        loss(model(x)).backward()
+    assert flow.failure is None
+    g = flow.result()
+    at = [p.module for p in g.positions].index("cut")
+    assert float(g.gradient_norm[0, at]) == pytest.approx(float(added.grad.norm()), rel=1e-6)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("segments", [True, False])
+def test_checkpointing_around_the_whole_model(reentrant: bool, segments: bool) -> None:
+    model, x = net(4, 5, 5, 1), torch.randn(3, 4, requires_grad=True)
+
+    def forward() -> Tensor:
+        if segments:
+            return checkpoint_sequential(model, 2, x, use_reentrant=reentrant)
+        return checkpoint(model, x, use_reentrant=reentrant)
+
+    tables = []
+    for run in (forward, lambda: model(x)):
+        optimizer = sgd(model, 0.0)
+        with watch(model, optimizer, every=1) as flow:
+            for _ in range(2):
+                run().pow(2).sum().backward()
+                optimizer.step()
+        g = flow.result()
+        tables.append({p: g.gradient_norm[:, at].tolist() for at, p in enumerate(g.positions)})
+    assert tables[0] == tables[1]

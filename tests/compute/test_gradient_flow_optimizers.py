@@ -178,3 +178,89 @@ def test_stopped_from_another_thread_no_hook_stays() -> None:
         stopper.join()
         train(model, optimizer, torch.randn(3, 4))
         assert global_hooks() == []
+
+
+def test_three_threads_train_a_model_each() -> None:
+    """torch walks over its table of hooks in all of them."""
+    problems: list[BaseException] = []
+    counts: list[int] = []
+
+    def run(seed: int) -> None:
+        try:
+            for _ in range(5):
+                model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1))
+                optimizer = torch.optim.SGD(model.parameters(), 0.01)
+                with watch(model, optimizer, every=2) as flow:
+                    for _ in range(50):
+                        train(model, optimizer, torch.ones(3, 4))
+                counts.append(flow.num_steps)
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert counts == [50] * 15
+    assert global_hooks() == []
+
+
+@pytest.mark.parametrize("register", [register_optimizer_step_post_hook, register_optimizer_step_pre_hook])
+@pytest.mark.parametrize("attach", [True, False])
+def test_a_hook_that_attaches_or_detaches_and_then_runs_the_model(register: Any, attach: bool) -> None:
+    model = net(4, 5, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    flow, step = watch(model, optimizer, every=1), 0
+    if not attach:
+        flow.attach()
+
+    def callback(*_: Any) -> None:
+        if step == 3:
+            if attach:
+                flow.attach()
+            else:
+                flow.detach()
+            model(torch.randn(3, 4))
+
+    handles = [register(callback), register(lambda *_: None)]
+    for step in range(6):  # noqa: B007 (the callback reads it)
+        train(model, optimizer, torch.randn(3, 4))
+    for handle in handles:
+        handle.remove()
+    flow.detach()
+    model(torch.randn(3, 4))
+    assert flow.failure is None
+    assert global_hooks() == []
+
+
+class Both(torch.optim.Optimizer):
+    """Steps two others, as optimizers do that treat matrices apart."""
+
+    def __init__(self, first: torch.optim.Optimizer, second: torch.optim.Optimizer) -> None:
+        super().__init__([*first.param_groups[0]["params"], *second.param_groups[0]["params"]], {})
+        self.parts = first, second
+
+    def step(self, closure: Any = None) -> None:
+        for part in self.parts:
+            part.step()
+
+
+@pytest.mark.parametrize("options", [{}, {"every": 1}, {"every": 3}])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_two_optimizers_that_are_found_end_one_step(options: Any, wrapped: bool) -> None:
+    model = net(4, 5, 1)
+    first, second = torch.optim.SGD(model[0].parameters(), 0.1), torch.optim.SGD(model[2].parameters(), 0.1)
+    both = Both(first, second) if wrapped else None
+    with watch(model, **options) as flow:
+        for _ in range(150):
+            model.zero_grad()
+            model(torch.randn(3, 4)).pow(2).sum().backward()
+            if both is None:
+                first.step()
+                second.step()
+            else:
+                both.step()
+    assert flow.num_steps == 150
+    assert flow.failure is None

@@ -17,7 +17,7 @@ class Arrival:
     ``position`` is negative as long as it is not known, ``forward`` the number of the forward pass.
     """
 
-    __slots__ = ("_deliver", "_slot", "_task", "_view", "forward", "position")
+    __slots__ = ("_deliver", "_gather", "_slot", "_task", "_view", "forward", "position")
 
     def __init__(
         self, deliver: Callable[["Arrival", Tensor], None], position: int, forward: int, output: Tensor
@@ -27,6 +27,7 @@ class Arrival:
         self._slot = output.output_nr
         self._task = -1  # the last backward pass that reached the node
         self._view: View | None = None
+        self._gather: Callable[..., None] = View.add
 
     def __call__(self, gradients: Gradients) -> None:
         """The gradients of the node's outputs have arrived."""
@@ -36,16 +37,17 @@ class Arrival:
             if self._view is None or not self._view.spliced:
                 self._deliver(self, gradient)
             else:
-                self._view.add(gradient, self._whole)
+                self._gather(self._view, gradient, False, self._whole)
 
-    def behind(self, output: Tensor) -> "Behind | None":
+    def behind(self, output: Tensor, gather: Callable[..., None]) -> "Behind | None":
         """Where to listen further where ``output`` is a view: if it is overwritten in place, autograd hangs its later
-        uses behind a new node of its base, and the view's own node sees the earlier uses alone.
+        uses behind a new node of its base, and the view's own node sees the earlier uses alone. ``gather``: `View.add`,
+        as a hook may call it.
         """
         base = output._base
         if base is None or not base.requires_grad or base.grad_fn is None:
             return None
-        self._view = View(output, base)
+        self._view, self._gather = View(output, base), gather
         return Behind(self, self._view, base, observe.graph_node(base))
 
     def from_base(self, gradients: Gradients) -> None:
@@ -57,10 +59,15 @@ class Arrival:
         if gradient is not None and view.overwritten and view.whole and not view.spliced and unseen:
             self._deliver(self, gradient)
 
-    def from_splice(self, gradients: Gradients, _: Gradients) -> None:
-        """What comes out of the first node that overwrote the view, for what was there before."""
-        if gradients[0] is not None and self._view is not None:
-            self._view.add(self._view.part_of(gradients[0]), self._whole)
+    def from_splice(self, slot: int) -> Callable[[Gradients, Gradients], None]:
+        """The hook at the first node that overwrote the view: what leaves it for what was there before."""
+
+        def hook(gradients: Gradients, _: Gradients) -> None:
+            gradient = gradients[slot]
+            if gradient is not None:
+                self._gather(self._view, gradient, True, self._whole)
+
+        return hook
 
     def _whole(self, gradient: Tensor) -> None:
         self._deliver(self, gradient)
@@ -74,15 +81,17 @@ class Behind(NamedTuple):
     base: Tensor
     node: Any
 
-    def splice(self) -> Any:
-        """The node of the first in-place operation on the view since, None if there was none."""
+    def splice(self) -> tuple[Any, int] | None:
+        """The node of the first in-place operation on the view since, and which of its inputs the base was; None if
+        there was none.
+        """
         node = self.base.grad_fn if self.view.overwritten else None
         while node is not None and node is not self.node:
-            behind = node.next_functions[0][0] if node.next_functions else None
-            if behind is self.node:
+            behind = [edge[0] for edge in node.next_functions]
+            if self.node in behind:
                 self.view.spliced = True
-                return node
-            node = behind
+                return node, behind.index(self.node)
+            node = behind[0] if behind else None
         return None
 
 
@@ -95,6 +104,7 @@ class View:
         self.spliced = False  # whether the node that overwrote it was found
         self._alias = output.detach()  # shares the counter of in-place operations
         self._version = output._version
+        self._base = base.shape, base.stride()
         self._region = output.shape, output.stride(), output.storage_offset() - base.storage_offset()
         self._sum: Tensor | None = None
 
@@ -103,13 +113,17 @@ class View:
         """Whether it was changed in place since."""
         return self._alias._version != self._version
 
-    def part_of(self, gradient: Tensor) -> Tensor:
-        """The view's part of a gradient of its base."""
-        return gradient.as_strided(*self._region)
-
-    def add(self, gradient: Tensor, deliver: Callable[[Tensor], None]) -> None:
-        """Gather what comes in this backward pass, and deliver the sum at its end."""
+    def add(self, gradient: Tensor, of_base: bool, deliver: Callable[[Tensor], None]) -> None:
+        """Gather what comes in this backward pass, and deliver the sum at its end. ``of_base``: the gradient of the
+        whole base, however it lies in memory, of which the view's part counts.
+        """
         gradient = gradient.detach()
+        if of_base:
+            shape, stride = self._base
+            if gradient.stride() != stride:
+                laid = torch.empty_strided(shape, stride, dtype=gradient.dtype, device=gradient.device)
+                gradient = laid.copy_(gradient)
+            gradient = gradient.as_strided(*self._region)
         if self._sum is not None:
             self._sum += gradient
             return

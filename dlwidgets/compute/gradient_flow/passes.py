@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .. import observe
 from .activations import Activations, tensors_in
-from .arrival import Arrival, Behind
+from .arrival import Arrival, Behind, View
 from .history import History
 from .result import Position
 from .sample import Sample
@@ -58,6 +58,7 @@ class Passes:
         self._ungraded: dict[int, list[int]] = {}  # site -> positions whose graph is made when they are recomputed
         self._segment: list[tuple[Site, list[Arrival], list[Any]]] = []
         self._backward: Callable[[], None] | None = None
+        self._gather = guard(View.add)
         self._deliver = guard(self._arrived)
         self._take = guard(self._contributed)
         self._num_calls = 0
@@ -160,8 +161,8 @@ class Passes:
         assert self.sample is not None
         self._number += 1
         self.forward_seen = True
-        self._graded = torch.is_grad_enabled()
-        self._calls = []
+        self._graded = torch.is_grad_enabled() or observe.inside_checkpoint()
+        self._calls, self._views = [], []
         self._moments = Moments()
         self.activations.begin(self._moments, self.sample.transfer)
 
@@ -279,7 +280,7 @@ class Passes:
         arrival = Arrival(self._deliver, position, self._number, x)
         self._handles.append(observe.on_gradient(node, arrival))
         if x._is_view():
-            behind = arrival.behind(x)
+            behind = arrival.behind(x, self._gather)
             if behind is not None:
                 self._handles.append(observe.on_gradient(behind.node, arrival.from_base))
                 self._views.append(behind)
@@ -291,9 +292,9 @@ class Passes:
         """Listen at the nodes that have overwritten outputs; ``last``: before they are reached."""
         waiting, self._views = self._views, []
         for behind in waiting:
-            node = behind.splice()
-            if node is not None:
-                self._handles.append(observe.on_node(node, behind.arrival.from_splice))
+            splice = behind.splice()
+            if splice is not None:
+                self._handles.append(observe.on_node(splice[0], behind.arrival.from_splice(splice[1])))
             elif not last:
                 self._views.append(behind)
 

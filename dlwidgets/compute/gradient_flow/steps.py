@@ -198,6 +198,7 @@ class Steps:
 
     def _count(self) -> None:
         self.step += 1
+        self._strangers = 0
 
     def _next(self) -> None:
         """A step has ended: attach what the next one needs."""
@@ -371,7 +372,7 @@ class Steps:
     def _passed(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         """After any optimizer's step, between samples."""
         del args, kwargs
-        if observe.inside_own_step(optimizer):
+        if observe.inside_own_step(optimizer) or (not self._given and observe.inside_another_step(optimizer)):
             return
         main = None if self._main is None else self._main()
         if main is optimizer or (not self._given and self._ours(optimizer) and self._leads(optimizer)):
