@@ -165,8 +165,8 @@ def watch(
     Python in sampled steps), checkpointing, autocast, several optimizers or gradient accumulation. Forwards inside
     ``torch.func`` transforms, under ``torch.inference_mode`` and in eval mode are left alone.
 
-    Without an optimizer, and from step 64 on, the next backward pass is noticed at a few of the parameters that were fed
-    last: training that then moves to others, or replaces them, is no longer seen until the meter is attached anew.
+    Without an optimizer, and from step 64 on, the next backward pass is noticed at a few of the parameters that were
+    fed last: training that then moves to others, or replaces them, is no longer seen until the meter is attached anew.
     Graphs of training forwards without a backward pass may be held until the end of a sampled step.
 
     Parameters
