@@ -185,12 +185,14 @@ with own_meter:
     adam.step()
 own_meter
 """
+    kept = "[each for each in Out.values() if isinstance(each, GradientFlowMeter)]"
+    with_result = f"sum(each.result is not None for each in {kept})"
+    before = int(notebook.run(with_result))  # those of other cells
     for _ in range(20):
         notebook.run(code, "model and meter")
     assert notebook.run("living()") == "(1, 1)"
-    kept = "[each for each in Out.values() if isinstance(each, GradientFlowMeter)]"
     assert notebook.run(f"len({kept}) >= 20") == "True"
-    assert notebook.run(f"sum(each.result is not None for each in {kept})") == "1"
+    assert int(notebook.run(with_result)) == before + 1
     assert notebook.run("own_meter.comm is not None, len(own_meter.result.steps)") == "(True, 1)"
     notebook.run("own_meter.close()")
     notebook.run("del made_here, adam")
