@@ -141,8 +141,8 @@ class Notebook:
                 return session?.isReady && kernel?.connectionStatus === 'connected' && kernel?.status === 'idle';
             }"""
         )
-        if dark:
-            self.use_theme("JupyterLab Dark")
+        # the server keeps the theme that the notebook before has chosen
+        self.use_theme("JupyterLab Dark" if dark else "JupyterLab Light")
 
     def use_theme(self, theme: str) -> None:
         """Switch JupyterLab's theme and wait until it applies."""

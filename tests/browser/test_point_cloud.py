@@ -365,24 +365,26 @@ def test_two_views_share_the_selection_but_not_the_hover(notebook):
     assert opened.errors == []
 
 
-def test_a_saved_figure_holds_the_points(shown):
-    notebook, plot = shown
-    for tries_left in range(5, -1, -1):  # what the test before has changed may be painted between the two pictures
-        notebook.execute("saved = []; figure.get_png_data(lambda data: saved.append(bytes(data)), scale=1)")
-        notebook.wait_for_python("len(saved) == 1")
-        image = rgba(notebook.python("__import__('base64').b64encode(saved[0]).decode()"))[..., :3]
-        box = plot.canvas.bounding_box()
-        figure = notebook.page.locator(".bqplot.figure").bounding_box()
-        top, left = round(box["y"] - figure["y"]), round(box["x"] - figure["x"])
-        picture = plot.pixels()
-        height, width = picture.shape[:2]
-        solid = picture[..., 3] > 200
-        part = image[top : top + height, left : left + width]
-        alpha = picture[..., 3:] / 255
-        expected = picture[..., :3] * alpha + 255 * (1 - alpha)
-        if solid.sum() > 1000 and np.abs(part - expected)[solid].mean() < 12:
-            break
-        assert tries_left, (solid.sum(), np.abs(part - expected)[solid].mean())
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_saved_figure_holds_the_points(notebook, dark):
+    opened = notebook([SETUP, "figure"], dark=dark).run_all()
+    plot = Plot(opened)
+    opened.execute("saved = []; figure.get_png_data(lambda data: saved.append(bytes(data)), scale=1)")
+    opened.wait_for_python("len(saved) == 1")
+    image = rgba(opened.python("__import__('base64').b64encode(saved[0]).decode()"))[..., :3]
+    box = plot.canvas.bounding_box()
+    figure = opened.page.locator(".bqplot.figure").bounding_box()
+    top, left = round(box["y"] - figure["y"]), round(box["x"] - figure["x"])
+    picture = plot.pixels()
+    height, width = picture.shape[:2]
+    part = image[top : top + height, left : left + width]
+    alpha = picture[..., 3:] / 255
+    background = np.median(part[picture[..., 3] == 0], axis=0)
+    assert bool(background.max() < 60) is dark
+    expected = picture[..., :3] * alpha + background * (1 - alpha)
+    solid = picture[..., 3] > 200
+    assert solid.sum() > 1000
+    assert np.abs(part - expected)[solid].mean() < 12
 
 
 def test_an_exported_page_goes_on_hovering_and_selecting_without_a_kernel(chromium, tmp_path):
