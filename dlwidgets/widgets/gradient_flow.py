@@ -64,6 +64,9 @@ class GradientFlowMeter(Assigning, Exhibit):
     step = traitlets.Int(None, allow_none=True, help="The step to look back at; None follows the newest.")
     position = traitlets.Int(None, allow_none=True, help="The index of the position to look at; None for none.")
     quantity = traitlets.Unicode("gradient norm", help="What the heat map shows: a key of `picture.QUANTITIES`.")
+    parameter_quantity = traitlets.Unicode(
+        "update / weight", help="What is shown of the parameters: a key of `picture.PARAMETER_QUANTITIES`."
+    )
 
     def __init__(self, model: Any, optimizer: Any = None, budget: float = 0.01, **kwargs: Any) -> None:
         from dlwidgets.compute.gradient_flow import watch
@@ -223,6 +226,7 @@ class GradientFlowMeter(Assigning, Exhibit):
             (self._slider, "Step to look back at, by sample"),
             (self._quantity_choice, "What the heat map shows"),
             (self._position_choice, "Position"),
+            (self._pictures.parameters.choice, "What is shown of the parameters"),
             *self._pictures.names(),
         ):
             self._label(widget, name)
@@ -237,21 +241,24 @@ class GradientFlowMeter(Assigning, Exhibit):
             (self._follow, "value", self._on_follow),
             (self._quantity_choice, "value", self._on_quantity_choice),
             (self._position_choice, "value", self._on_position_choice),
+            (pictures.parameters.choice, "value", self._on_parameter_choice),
             (pictures.heat, "selected", self._on_cell),
         ):
             widget.observe(self._react(self._unless_assigning(handler)), name)
         pictures.profile_dots.on_element_click(self._react(self._on_dot))
         pictures.calls.dots.on_element_click(self._react(self._on_call))
-        for name in ("step", "position", "quantity"):
+        for name in ("step", "position", "quantity", "parameter_quantity"):
             self.observe(self._unless_assigning(lambda _: self._draw()), name)
 
-    @traitlets.validate("quantity")
+    @traitlets.validate("quantity", "parameter_quantity")
     def _check_quantity(self, proposal: Any) -> str:
-        from dlwidgets.compute.gradient_flow.picture import QUANTITIES
+        from dlwidgets.compute.gradient_flow.picture import PARAMETER_QUANTITIES, QUANTITIES
 
-        if proposal["value"] not in QUANTITIES:
-            raise traitlets.TraitError(f"quantity must be one of {', '.join(QUANTITIES)}, got {proposal['value']!r}")
-        return proposal["value"]
+        value, name = proposal["value"], proposal["trait"].name
+        known = QUANTITIES if name == "quantity" else PARAMETER_QUANTITIES
+        if value not in known:
+            raise traitlets.TraitError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        return value
 
     @traitlets.validate("step")
     def _check_step(self, proposal: Any) -> int | None:
@@ -282,6 +289,9 @@ class GradientFlowMeter(Assigning, Exhibit):
 
     def _on_quantity_choice(self, change: Any) -> None:
         self.quantity = change["new"]
+
+    def _on_parameter_choice(self, change: Any) -> None:
+        self.parameter_quantity = change["new"]
 
     def _on_position_choice(self, change: Any) -> None:
         self._pick(None if change["new"] == NOBODY else change["new"])
@@ -355,6 +365,7 @@ class GradientFlowMeter(Assigning, Exhibit):
             self._show_controls(row)
             self._pictures.show_heat(flow, self.quantity)
             self._pictures.show_step(flow, row)
+            self._pictures.parameters.show(flow, self.parameter_quantity, row)
             self._pictures.show_history(flow, self.position)
             self._pictures.calls.show(flow, self.position, row)
             self._pictures.select(self.position, row, rows, parameters)
@@ -369,6 +380,8 @@ class GradientFlowMeter(Assigning, Exhibit):
         self._slider.value = row
         self._follow.value = self._slider.disabled = self.step is None
         self._quantity_choice.value = self.quantity
+        self._pictures.parameters.choice.value = self.parameter_quantity
+        self._label(self._pictures.parameters.chart.figure, f"{self.parameter_quantity} by parameter")
         options = [("none", NOBODY), *[(f"{i}: {name}", i) for i, name in enumerate(position_names(flow))]]
         if len(options) != len(self._position_choice.options):
             self._position_choice.options = options

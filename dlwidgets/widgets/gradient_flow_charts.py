@@ -1,5 +1,6 @@
 """The kinds of figure that GradientFlowMeter and its laboratory are drawn with."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,16 @@ import numpy as np
 
 from dlwidgets.marks.palette import OKABE_ITO
 from dlwidgets.widgets.arrays import to_plot
+from dlwidgets.widgets.gradient_flow_words import number
 from dlwidgets.widgets.keys import GREY
 
 if TYPE_CHECKING:
     from dlwidgets.compute.gradient_flow.picture import Curve
 
 ORANGE, SKY, GREEN, _, BLUE, VERMILLION, PINK, _ = OKABE_ITO
+
+SELECTED = {"fill": VERMILLION, "stroke": VERMILLION, "stroke-width": "3"}
+"""How a point looks that was picked."""
 
 
 class Chart:
@@ -127,6 +132,20 @@ class Chart:
 def put(mark: Any, curve: "Curve") -> None:
     """Give a line or points the coordinates of a curve."""
     mark.x, mark.y = to_plot(curve.x), to_plot(curve.y)
+
+
+def show_missing(mark: Any, at: Sequence[int], low: float, values: Sequence[float], names: Sequence[str]) -> None:
+    """Mark at the bottom of a log axis which of ``values`` are exactly 0 or not finite."""
+    said = ["not a number" if math.isnan(values[i]) else number(values[i]) for i in at]
+    mark.names = np.array([f"{names[i]}: {each}" for i, each in zip(at, said, strict=True)], dtype=str)
+    mark.x = np.array(at, dtype=np.float32)
+    mark.y = np.full(len(at), low, dtype=np.float32)
+
+
+def indices(x: np.ndarray, wanted: Sequence[int]) -> np.ndarray | None:
+    """Where in the points ``x`` the wanted columns are."""
+    found = np.flatnonzero(np.isin(x, wanted))
+    return found if len(found) else None
 
 
 def put_line_or_dots(line: Any, dots: Any, curve: "Curve") -> bool:

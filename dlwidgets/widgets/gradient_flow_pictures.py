@@ -1,6 +1,5 @@
 """The pictures of GradientFlowMeter: gradients by position and through time, activations, updates, losses."""
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,18 +15,22 @@ from dlwidgets.widgets.gradient_flow_charts import (
     BLUE,
     GREEN,
     ORANGE,
+    SELECTED,
     SKY,
     VERMILLION,
     Chart,
+    indices,
     put,
     put_hints,
     put_line_or_dots,
     relabel,
+    show_missing,
     side_by_side,
     words_label,
 )
 from dlwidgets.widgets.gradient_flow_color_bar import ColorBar
-from dlwidgets.widgets.gradient_flow_words import FUNCTIONAL, HINT, describe_parameters, number, position_names
+from dlwidgets.widgets.gradient_flow_parameters import ParameterChart
+from dlwidgets.widgets.gradient_flow_words import FUNCTIONAL, HINT, number, position_names
 from dlwidgets.widgets.keys import keyed, show_keys
 
 if TYPE_CHECKING:
@@ -37,9 +40,6 @@ if TYPE_CHECKING:
 MAX_DOTS = 400
 """Above so many positions a profile is only a line: as many SVG circles would be slow."""
 
-SELECTED = {"fill": VERMILLION, "stroke": VERMILLION, "stroke-width": "3"}
-OUTLINED = {"stroke": "currentColor", "stroke-width": "2"}
-
 
 class FlowPictures:
     """Made once; each ``show_...`` assigns what has changed.
@@ -47,7 +47,8 @@ class FlowPictures:
     Attributes:
         heat: the picture of positions by sampled steps.
         readout: what its hovered or pinned cell holds.
-        profile_dots, ratio_dots: points that can be clicked, by position and by parameter.
+        profile_dots: points that can be clicked, by position.
+        parameters: updates, gradients or weights by parameter.
         calls: the gradient of a shared parameter by call.
         top, below: the pictures that are pointed at, and those that answer.
     """
@@ -96,16 +97,11 @@ class FlowPictures:
         self._saturated = self._fractions.line(VERMILLION), self._fractions.dots(VERMILLION)
         self._dead = self._fractions.line(GREEN, dashed=True), self._fractions.dots(GREEN)
         self._fraction_hints = self._fractions.hints()
-        self._ratios = Chart("update / weight", "parameter", log=True)
-        self._healthy = self._ratios.band(GREEN)
-        self.ratio_dots = self._ratios.dots(BLUE, selected_style=SELECTED)
-        self._ratio_missing = self._ratios.dots(VERMILLION, marker="triangle-down", size=50, selected_style=OUTLINED)
+        self.parameters = ParameterChart()
         lost = ("falling", VERMILLION, "not finite")
         self._history_keyed = keyed(self._history.figure, ("line", BLUE, "no position yet"), lost)
         self._loss_keyed = keyed(self._loss.figure, lost)
-        missing = ("falling", VERMILLION, "0 or not finite")
-        self._profile_keyed = keyed(self._profile.figure, missing)
-        self._ratios_keyed = keyed(self._ratios.figure, ("band", GREEN, "healthy, about 1e-3"), missing)
+        self._profile_keyed = keyed(self._profile.figure, ("falling", VERMILLION, "0 or not finite"))
         self._fractions_keyed = keyed(
             self._fractions.figure,
             *(("line", SKY, "exact zeros"), ("dot", SKY, "exact zeros")),
@@ -115,15 +111,16 @@ class FlowPictures:
         self._activations_keyed = keyed(
             self._activations.figure, ("line", BLUE, "mean"), ("line", ORANGE, "standard deviation")
         )
-        self._parameters, functional = words_label(), words_label()
+        functional = words_label()
         functional.value = FUNCTIONAL
         heat = ipywidgets.VBox([self.heat_figure, self.color_bar.figure])
         self.top = ipywidgets.VBox([side_by_side(self._profile_keyed, keyed(heat)), self.readout, functional])
         self.below = ipywidgets.VBox(
             [
                 side_by_side(self._history_keyed, self.calls.box),
-                side_by_side(self._ratios_keyed, self._loss_keyed),
-                self._parameters,
+                self.parameters.choice,
+                side_by_side(self.parameters.keyed, self._loss_keyed),
+                self.parameters.words,
                 side_by_side(
                     self._activations_keyed,
                     self._fractions_keyed,
@@ -134,7 +131,7 @@ class FlowPictures:
     def names(self) -> list[tuple[ipywidgets.Widget, str]]:
         """Every figure with its name."""
         charts = (
-            *(self._profile, self._history, self.calls.chart, self._ratios, self._loss),
+            *(self._profile, self._history, self.calls.chart, self._loss),
             *(self._activations, self._fractions),
         )
         heat = [(self.heat_figure, "Heat map"), (self.color_bar.figure, "Colours of the heat map")]
@@ -200,7 +197,7 @@ class FlowPictures:
         )
         self.profile_dots.x, self.profile_dots.y = to_plot(gradient.x[: len(dots)]), to_plot(gradient.y[: len(dots)])
         lost = (gradient_overflowed(flow)[row] | (flow.gradient_norm[row] == 0)).nonzero().flatten().tolist()
-        self._show_missing(self._profile_missing, lost, low, flow.gradient_norm[row], names)
+        show_missing(self._profile_missing, lost, low, flow.gradient_norm[row].tolist(), names)
         for chart in (self._profile, self._activations, self._fractions):
             chart.span(0.0, max(len(names) - 1, 1))
             chart.number(index_ticks(len(names)))
@@ -229,42 +226,6 @@ class FlowPictures:
             put_hints(self._activation_hints, say, (mean, "mean"), (std, "standard deviation"))
             shares = ((zeros, "zeros"), (saturated, "saturated"), (dead, "dead units"))
             put_hints(self._fraction_hints, say, *shares)
-        self._show_ratios(flow, row)
-
-    def _show_ratios(self, flow: "GradientFlow", row: int) -> None:
-        from dlwidgets.compute.gradient_flow.picture import (
-            HEALTHY,
-            decades,
-            index_ticks,
-            log_curve,
-            powers_of_ten,
-            update_lost,
-        )
-
-        ratios = flow.update_ratio[row]
-        curve = log_curve(ratios)
-        low, high = decades(flow.update_ratio, ratios.new_tensor(HEALTHY))
-        self._ratios.limit(low, high, powers_of_ten(low, high))
-        names = [f"{i}: {name}, update/weight" for i, name in enumerate(flow.parameters)]
-        at = curve.x.long().tolist()
-        self.ratio_dots.names = np.array([f"{names[i]} {number(float(ratios[i]))}" for i in at], dtype=str)
-        put(self.ratio_dots, curve)
-        missing = ((ratios == 0) | update_lost(flow)[row]).nonzero().flatten().tolist()
-        self._show_missing(self._ratio_missing, missing, low, ratios, names)
-        show_keys(self._ratios_keyed, True, len(missing) > 0)
-        self._parameters.value = describe_parameters(flow)
-        width = len(flow.parameters) - 0.5
-        self._ratios.span(-0.5, width)
-        self._ratios.number(index_ticks(len(names)))
-        self._healthy.x = np.array([-0.5, width], dtype=np.float32)
-        self._healthy.y = np.array([[HEALTHY[0]] * 2, [HEALTHY[1]] * 2], dtype=np.float32)
-
-    def _show_missing(self, mark: bqplot.Scatter, at: list, low: float, values: object, names: list[str]) -> None:
-        numbers = [float(values[int(i)]) for i in at]  # type: ignore[index]
-        said = ["not a number" if math.isnan(each) else number(each) for each in numbers]
-        mark.names = np.array([f"{names[int(i)]}: {each}" for i, each in zip(at, said, strict=True)], dtype=str)
-        mark.x = np.array(at, dtype=np.float32)
-        mark.y = np.full(len(at), low, dtype=np.float32)
 
     def show_history(self, flow: "GradientFlow", position: int | None) -> None:
         """One position's gradient norm through time (the first one's if none is given), and the logged loss."""
@@ -313,12 +274,5 @@ class FlowPictures:
         self.heat.selected = [] if position is None else [position, column_at(self._columns, row)]
         width = len(self._columns)
         self.heat.boxes = np.array([[r, 0, r + 1, width] for r in rows], dtype=np.int32) if rows else None
-        self.profile_dots.selected = _indices(self.profile_dots.x, [] if position is None else [position])
-        for mark in (self.ratio_dots, self._ratio_missing):
-            mark.selected = _indices(mark.x, parameters)
-
-
-def _indices(x: np.ndarray, wanted: list[int]) -> np.ndarray | None:
-    """Where in the points ``x`` the wanted columns are."""
-    found = np.flatnonzero(np.isin(x, wanted))
-    return found if len(found) else None
+        self.profile_dots.selected = indices(self.profile_dots.x, [] if position is None else [position])
+        self.parameters.select(parameters)

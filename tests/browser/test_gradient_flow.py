@@ -148,6 +148,29 @@ def test_the_colours_keep_their_numbers_whatever_the_heat_map_shows(notebook):
     assert trained.errors == []
 
 
+def test_parameters_are_shown_by_what_is_chosen_and_a_dot_says_its_number(trained):
+    page = trained.page
+    choice = page.get_by_label("What is shown of the parameters", exact=True)
+    band = page.locator(".dlw-flow .dlw-key").get_by_text("healthy, about 1e-3", exact=True)
+    band.wait_for()
+    for quantity, field in (("weight norm", "weight_norm"), ("gradient norm", "parameter_gradient_norm")):
+        choice.select_option(label=quantity)
+        chart = page.locator(".dlw-flow .bqplot").filter(has=page.get_by_label(f"{quantity} by parameter", exact=True))
+        chart.locator("text.mainheading").get_by_text(f"{quantity}, step 31").wait_for()
+        band.wait_for(state="hidden")
+        trained.execute("meter.step = 3")
+        chart.locator("text.mainheading").get_by_text(f"{quantity}, step 3").wait_for()
+        page.evaluate(SETTLED)
+        chart.scroll_into_view_if_needed()
+        chart.locator(".object_grp").nth(1).hover(force=True)
+        number = trained.python(f"f'{{float(meter.result.{field}[2, 1]):.4g}}'")
+        page.locator(".bqplot_mark_tooltip").get_by_text(f"1: 0.bias, {quantity} {number}").first.wait_for()
+        trained.execute("meter.step = None")
+    choice.select_option(label="update / weight")
+    band.wait_for()
+    assert trained.errors == []
+
+
 TIPS = """[...document.querySelectorAll('.bqplot_mark_tooltip')]
     .filter((tip) => getComputedStyle(tip).display !== 'none').map((tip) => tip.innerText.trim())"""
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from dlwidgets.compute.gradient_flow import profile_at_initialisation, watch
 from dlwidgets.compute.gradient_flow.picture import (
     HEALTHY,
+    PARAMETER_QUANTITIES,
     QUANTITIES,
     color_bar,
     decades,
@@ -116,14 +117,14 @@ def test_the_pictures_hold_the_numbers_of_the_selected_step(trained: GradientFlo
         np.testing.assert_allclose(pictures.profile_dots.y, flow.gradient_norm[row], rtol=1e-6)
         np.testing.assert_allclose(pictures._mean.y, flow.activation_mean[row], rtol=1e-6)
         np.testing.assert_allclose(pictures._zeros[0].y, flow.zero_fraction[row], rtol=1e-6)
-        np.testing.assert_allclose(pictures.ratio_dots.y, flow.update_ratio[row], rtol=1e-6)
+        np.testing.assert_allclose(pictures.parameters.dots.y, flow.update_ratio[row], rtol=1e-6)
         assert trained._slider.value == row
         assert trained._follow.value is (step is None)
         assert f"step {int(flow.steps[row])}" in pictures._profile.figure.title
     np.testing.assert_allclose(pictures.heat.image, flow.gradient_norm.T.log10(), rtol=1e-6)
     np.testing.assert_allclose(pictures._loss_line.y, flow.loss, rtol=1e-6)
     assert pictures.profile_dots.names[0] == f"0: 0 (Linear), gradient norm {float(flow.gradient_norm[4, 0]):.4g}"
-    assert pictures._healthy.y[:, 0].tolist() == pytest.approx(HEALTHY)
+    assert pictures.parameters._healthy.y[:, 0].tolist() == pytest.approx(HEALTHY)
 
 
 def test_a_click_on_a_cell_goes_back_to_its_step_and_shows_its_position(trained: Any, recorder: Any) -> None:
@@ -175,6 +176,31 @@ def test_a_redraw_sends_each_model_at_most_one_message(trained: Any, recorder: A
     assert len(senders) <= 20
 
 
+def test_parameters_are_shown_by_update_gradient_or_weight(trained: Any, recorder: Any) -> None:
+    flow, parameters, norms = trained.result, trained._pictures.parameters, list(PARAMETER_QUANTITIES)
+    for quantity, field in (("gradient norm", "parameter_gradient_norm"), ("weight norm", "weight_norm")):
+        recorder.clear()
+        recorder.send(parameters.choice, index=norms.index(quantity))
+        assert trained.parameter_quantity == quantity
+        assert [sent for sent, kind, _ in recorder.messages if kind == "comm_msg"].count(parameters.dots.model_id) == 1
+        for step, row in ((None, 4), (3, 2)):
+            trained.step = step
+            values = getattr(flow, field)[row]
+            np.testing.assert_allclose(parameters.dots.y, values, rtol=1e-6)
+            assert parameters.dots.names[1] == f"1: 0.bias, {quantity} {float(values[1]):.4g}"
+            assert parameters.chart.figure.title == f"{quantity}, step {int(flow.steps[row])}"
+            assert parameters.chart.scales["y"].min <= float(values.min())
+            assert parameters.chart.scales["y"].max >= float(values.max())
+        assert len(parameters._healthy.x) == 0  # the band is about the ratio
+        assert hidden(parameters.keyed.children[1].children[0])
+        assert trained._labels[parameters.chart.figure.model_id][0] == f"{quantity} by parameter"
+    trained.parameter_quantity = "update / weight"
+    assert parameters.choice.value == "update / weight"
+    assert parameters._healthy.x.tolist() == [-0.5, 5.5]
+    np.testing.assert_allclose(parameters.dots.y, flow.update_ratio[2], rtol=1e-6)
+    assert trained.error == ""
+
+
 def test_a_verdict_is_a_sentence_that_leads_to_its_rows() -> None:
     model = sigmoid_network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -203,10 +229,8 @@ def test_a_verdict_is_a_sentence_that_leads_to_its_rows() -> None:
     shown[2].click()
     assert (meter.position, meter._pictures.heat.boxes[:, 0].tolist()) == (0, [0])  # the module that owns them
     assert lost.sentence in meter._about.value
-    pictures = meter._pictures
-    dots = [
-        mark.x[mark.selected] for mark in (pictures.ratio_dots, pictures._ratio_missing) if mark.selected is not None
-    ]
+    parameters = meter._pictures.parameters
+    dots = [mark.x[mark.selected] for mark in (parameters.dots, parameters.missing) if mark.selected is not None]
     assert sorted(np.concatenate(dots)) == [0, 1]
     assert meter.error == ""
     meter.close()
@@ -318,7 +342,7 @@ def test_keys_name_only_what_is_drawn(trained: GradientFlowMeter) -> None:
         (pictures._fractions_keyed, [*pictures._zeros, *pictures._saturated, *pictures._dead]),
         (pictures._history_keyed, [pictures._history_line, pictures._history_missing]),
         (pictures._loss_keyed, [pictures._loss_missing]),
-        (pictures._ratios_keyed, [pictures._healthy, pictures._ratio_missing]),
+        (pictures.parameters.keyed, [pictures.parameters._healthy, pictures.parameters.missing]),
     ):
         labels = keyed.children[1].children
         assert [not hidden(label) for label in labels] == [len(mark.x) > 0 for mark in marks]
@@ -357,7 +381,7 @@ def test_before_the_first_step_there_is_only_the_sentence_what_to_do() -> None:
 def test_it_says_what_the_numbers_of_an_axis_are_and_what_has_no_row(trained: GradientFlowMeter) -> None:
     names = [name for name, _ in small_network().named_parameters()]
     said = ", ".join(f"{index}: {name}" for index, name in enumerate(names))
-    assert trained._pictures._parameters.value == f"Parameters: {said}."
+    assert trained._pictures.parameters.words.value == f"Parameters: {said}."
     texts = [getattr(child, "value", "") for child in trained._pictures.top.children]
     assert any("torch.relu(x), has no row" in text for text in texts)
     cost = re.escape("Steps 0, 1, 3, 7, … 63 are looked at whatever that costs: ")
@@ -591,8 +615,13 @@ def test_steps_that_are_not_finite_are_marked_and_a_single_number_is_a_dot(explo
         assert len(set(chart.floor.tick_values.astype(int))) == len(chart.floor.tick_values) > 1
     assert pictures._profile_missing.x.tolist() == list(range(len(flow.positions)))  # of the newest step
     assert not hidden(pictures._profile_keyed.children[1].children[0])
-    assert pictures._ratio_missing.x.tolist() == list(range(len(flow.parameters)))
-    assert pictures._ratio_missing.names[0] == "0: 0.weight, update/weight: not a number"
+    assert pictures.parameters.missing.x.tolist() == list(range(len(flow.parameters)))
+    assert pictures.parameters.missing.names[0] == "0: 0.weight, update/weight: not a number"
+    exploded.parameter_quantity = "gradient norm"
+    assert pictures.parameters.missing.names[0] == "0: 0.weight, gradient norm: not a number"
+    exploded.parameter_quantity = "weight norm"
+    assert len(pictures.parameters.missing.x) == len(flow.parameters)
+    exploded.parameter_quantity = "update / weight"
     assert pictures._activations.figure.title == "activations: none finite"
     assert all(hidden(label) for label in pictures._activations_keyed.children[1].children)
     assert all(len(mark.x) == 0 for mark in (*pictures._zeros, *pictures._saturated))
@@ -700,6 +729,8 @@ def test_bad_arguments_are_refused(arguments: tuple, error: type, said: str, num
 def test_bad_selections_are_refused(trained: GradientFlowMeter) -> None:
     with pytest.raises(traitlets.TraitError, match="quantity must be one of gradient norm"):
         trained.quantity = "colour"
+    with pytest.raises(traitlets.TraitError, match="parameter_quantity must be one of update / weight, gradient norm"):
+        trained.parameter_quantity = "zeros"
     with pytest.raises(traitlets.TraitError, match="position must be None or an index below 5, got 5"):
         trained.position = 5
     with pytest.raises(traitlets.TraitError, match="step must be None or a step, counted from 0, got -5"):

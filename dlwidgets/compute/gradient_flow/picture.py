@@ -41,6 +41,12 @@ QUANTITIES = {
     "dead units": Quantity("dead_fraction", False),
 }
 
+PARAMETER_QUANTITIES = {
+    "update / weight": "update_ratio",
+    "gradient norm": "parameter_gradient_norm",
+    "weight norm": "weight_norm",
+}
+"""Tables of `GradientFlow` by parameter: the field of each. All span powers of ten."""
 
 SHARES = ("zero_fraction", "saturated_fraction")
 """Fields that say nothing where the activations are not finite."""
@@ -150,13 +156,13 @@ def gradient_overflowed(flow: GradientFlow) -> Bool[Tensor, "step position"]:
     return lost
 
 
-def update_lost(flow: GradientFlow) -> Bool[Tensor, "step parameter"]:
-    """Where the update of a parameter is infinite or not a number, as far as nan does not say that there was none."""
-    ratio = flow.update_ratio
-    lost = ratio.isinf()
+def parameter_lost(flow: GradientFlow, field: str) -> Bool[Tensor, "step parameter"]:
+    """Where a number of a parameter is infinite or not a number, as far as nan does not say that there was none."""
+    table = getattr(flow, field)
+    lost = table.isinf()
     if flow.nonfinite is not None:
         late = flow.steps >= flow.nonfinite[0]
-        lost |= ratio.isnan() & late[:, None] & ((~ratio.isnan()).any(0) | bool(late.all()))
+        lost |= table.isnan() & late[:, None] & ((~table.isnan()).any(0) | bool(late.all()))
     return lost
 
 

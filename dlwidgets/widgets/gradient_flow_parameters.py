@@ -1,0 +1,93 @@
+"""What each parameter did in one step: its update, its gradient, its weights."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import ipywidgets
+import numpy as np
+
+from dlwidgets.widgets.arrays import to_plot
+from dlwidgets.widgets.gradient_flow_charts import (
+    BLUE,
+    GREEN,
+    SELECTED,
+    VERMILLION,
+    Chart,
+    indices,
+    put,
+    show_missing,
+    words_label,
+)
+from dlwidgets.widgets.gradient_flow_words import describe_parameters, number
+from dlwidgets.widgets.keys import keyed, show_keys
+
+if TYPE_CHECKING:
+    from dlwidgets.compute.gradient_flow import GradientFlow
+
+OUTLINED = {"stroke": "currentColor", "stroke-width": "2"}
+
+
+class ParameterChart:
+    """Dots on a log axis, one a parameter; the healthy band is drawn with the ratio it is about only.
+
+    Attributes:
+        chart: its figure and scales.
+        dots: the parameters that a log axis can show.
+        choice: which quantity is shown, a key of `picture.PARAMETER_QUANTITIES`.
+        keyed: the figure with its key.
+        words: which parameter each number is.
+    """
+
+    def __init__(self) -> None:
+        from dlwidgets.compute.gradient_flow.picture import PARAMETER_QUANTITIES
+
+        self.chart = Chart("update / weight", "parameter", log=True)
+        self._healthy = self.chart.band(GREEN)
+        self.dots = self.chart.dots(BLUE, selected_style=SELECTED)
+        self.missing = self.chart.dots(VERMILLION, marker="triangle-down", size=50, selected_style=OUTLINED)
+        self.choice = ipywidgets.Dropdown(
+            options=list(PARAMETER_QUANTITIES), description="parameters", layout={"width": "230px"}
+        )
+        self.keyed = keyed(
+            self.chart.figure, ("band", GREEN, "healthy, about 1e-3"), ("falling", VERMILLION, "0 or not finite")
+        )
+        self.words = words_label()
+
+    def show(self, flow: "GradientFlow", quantity: str, row: int) -> None:
+        """A quantity of `picture.PARAMETER_QUANTITIES` in one sampled step."""
+        from dlwidgets.compute.gradient_flow.picture import (
+            HEALTHY,
+            PARAMETER_QUANTITIES,
+            decades,
+            index_ticks,
+            log_curve,
+            parameter_lost,
+            powers_of_ten,
+        )
+
+        field = PARAMETER_QUANTITIES[quantity]
+        table, is_ratio = getattr(flow, field), field == "update_ratio"
+        values = table[row]
+        curve = log_curve(values)
+        low, high = decades(table, values.new_tensor(HEALTHY if is_ratio else ()))
+        self.chart.limit(low, high, powers_of_ten(low, high))
+        self.chart.figure.title = f"{quantity}, step {int(flow.steps[row]):,}"  # a phone shows no longer one
+        said = "update/weight" if is_ratio else quantity
+        names = [f"{i}: {name}, {said}" for i, name in enumerate(flow.parameters)]
+        drawn = curve.x.long().tolist()
+        self.dots.names = np.array([f"{names[i]} {number(float(values[i]))}" for i in drawn], dtype=str)
+        put(self.dots, curve)
+        lost = ((values == 0) | parameter_lost(flow, field)[row]).nonzero().flatten().tolist()
+        show_missing(self.missing, lost, low, values.tolist(), names)
+        width = len(names) - 0.5
+        self.chart.span(-0.5, width)
+        self.chart.number(index_ticks(len(names)))
+        ends = [-0.5, width] if is_ratio else []
+        self._healthy.x, self._healthy.y = to_plot(ends), to_plot([[edge] * len(ends) for edge in HEALTHY])
+        show_keys(self.keyed, is_ratio, len(lost) > 0)
+        self.words.value = describe_parameters(flow)
+
+    def select(self, parameters: Sequence[int]) -> None:
+        """Mark the parameters of a finding."""
+        for mark in (self.dots, self.missing):
+            mark.selected = indices(mark.x, parameters)
