@@ -46,7 +46,10 @@ class ParameterChart:
         self.dots = self.chart.dots(BLUE, selected_style=SELECTED)
         self.missing = self.chart.dots(VERMILLION, marker="triangle-down", size=50, selected_style=OUTLINED)
         self.choice = ipywidgets.Dropdown(
-            options=list(PARAMETER_QUANTITIES), description="parameters", layout={"width": "230px"}
+            options=list(PARAMETER_QUANTITIES),
+            description="parameters",
+            style={"description_width": "initial"},  # an exported page has larger letters
+            layout={"width": "230px"},
         )
         self.keyed = keyed(
             self.chart.figure, ("band", GREEN, "healthy, about 1e-3"), ("falling", VERMILLION, "0 or not finite")

@@ -15,6 +15,7 @@ from dlwidgets.widgets.gradient_flow_charts import (
     BLUE,
     GREEN,
     ORANGE,
+    PINK,
     SELECTED,
     SKY,
     VERMILLION,
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 MAX_DOTS = 400
 """Above so many positions a profile is only a line: as many SVG circles would be slow."""
+
+HATCHED = {False: "no number: point there for why", True: "0 or no number: point there for why"}
+"""What the hatched cells of a heat map are, by whether its numbers are logarithms."""
 
 
 class FlowPictures:
@@ -114,7 +118,8 @@ class FlowPictures:
         functional = words_label()
         functional.value = FUNCTIONAL
         heat = ipywidgets.VBox([self.heat_figure, self.color_bar.figure])
-        self.top = ipywidgets.VBox([side_by_side(self._profile_keyed, keyed(heat)), self.readout, functional])
+        self._heat_keyed = keyed(heat, ("hatch", PINK, HATCHED[False]))
+        self.top = ipywidgets.VBox([side_by_side(self._profile_keyed, self._heat_keyed), self.readout, functional])
         self.below = ipywidgets.VBox(
             [
                 side_by_side(self._history_keyed, self.calls.box),
@@ -158,6 +163,8 @@ class FlowPictures:
         image = heat_map(flow, quantity, self._columns)
         self.heat.image = to_plot(image, name=quantity)
         self.color_bar.show(image, quantity, logarithmic)
+        self._heat_keyed.children[1].children[0].value = HATCHED[logarithmic]
+        show_keys(self._heat_keyed, not bool(image.isfinite().all()))
         steps = flow.steps[self._columns].tolist()
         at = sorted({round(i * (len(steps) - 1) / 4) for i in range(5)})
         relabel(self._column_axis, [column + 0.5 for column in at], [str(steps[column]) for column in at])

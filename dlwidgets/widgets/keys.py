@@ -7,7 +7,7 @@ from dlwidgets.widgets.base import hide
 
 GREY = "#808080"
 
-_NAMES = dict(zip(OKABE_ITO[:6], ("orange", "sky", "green", "yellow", "blue", "vermillion"), strict=True)) | {
+_NAMES = dict(zip(OKABE_ITO, ("orange", "sky", "green", "yellow", "blue", "vermillion", "purple"), strict=False)) | {
     GREY: "grey"
 }
 
@@ -16,8 +16,8 @@ def key(sign: str, color: str, text: str) -> ipywidgets.Label:
     """One entry of a key.
 
     Args:
-        sign: "band", "bar", "cross", "dashed", "diamond", "dot", "falling", "line" or "rising".
-        color: one of the first six colours of `OKABE_ITO`, or `GREY`.
+        sign: "band", "bar", "cross", "dashed", "diamond", "dot", "falling", "hatch", "line" or "rising".
+        color: one of the first seven colours of `OKABE_ITO`, or `GREY`.
         text: what it stands for.
     """
     label = ipywidgets.Label(text)

@@ -243,12 +243,24 @@ meter = GradientFlowMeter(model, optimizer)
 meter
 """
 
+HATCHED = """() => {
+    const canvas = document.querySelector('.dlw-flow canvas.dlw-raster-picture');
+    const { width, height } = canvas;
+    const { data } = canvas.getContext('2d').getImageData(0.85 * width, 0.2 * height, 0.1 * width, 0.5 * height);
+    return Array.from({ length: data.length / 4 }, (_, i) => [...data.subarray(4 * i, 4 * i + 4)]);
+}"""
+"""The colours in the last column of the heat map."""
+
 
 def test_numbers_that_overflowed_are_named_and_a_verdict_leads_to_those_that_did_not(notebook):
     opened = notebook([EXPLODE, TRAIN.format(stop="meter._meter.num_steps >= 30")]).run_all()
     page = opened.page
     page.wait_for_function(f"{STATE}.startsWith('Done: ')")
     point_at_heat_map(page, 0.9, 1.5 / 27, "1 (ReLU), step 15: gradient norm is not a number")
+    page.locator(".dlw-key:visible").get_by_text("0 or no number: point there for why", exact=True).wait_for()
+    colors = page.evaluate(HATCHED)
+    assert {(r, g, b) for r, g, b, alpha in colors if alpha > 250} == {(204, 121, 167)}
+    assert sum(alpha == 0 for *_, alpha in colors) > len(colors) / 3  # the ground is the figure's own, dark or light
     page.locator(".dlw-flow select").first.select_option(label="saturated")
     opened.wait_for_python("meter.quantity == 'saturated'")
     point_at_heat_map(page, 0.1, 0.5 / 27, "0 (Linear), step 0: has no such number")

@@ -342,6 +342,7 @@ def test_keys_name_only_what_is_drawn(trained: GradientFlowMeter) -> None:
         (pictures._fractions_keyed, [*pictures._zeros, *pictures._saturated, *pictures._dead]),
         (pictures._history_keyed, [pictures._history_line, pictures._history_missing]),
         (pictures._loss_keyed, [pictures._loss_missing]),
+        (pictures._heat_keyed, [SimpleNamespace(x=pictures.heat.image[~np.isfinite(pictures.heat.image)])]),
         (pictures.parameters.keyed, [pictures.parameters._healthy, pictures.parameters.missing]),
     ):
         labels = keyed.children[1].children
@@ -589,6 +590,12 @@ def test_a_cell_that_was_not_used_says_so() -> None:
     meter = GradientFlowMeter(model, optimizer)
     with meter:
         train(model, optimizer, 2)
+    (key,) = meter._pictures._heat_keyed.children[1].children
+    assert not hidden(key)
+    assert key.value == "0 or no number: point there for why"
+    meter.quantity = "activation mean"
+    assert key.value == "no number: point there for why"
+    meter.quantity = "gradient norm"
     readout, names = meter._pictures.readout, [position.module for position in meter.result.positions]
     said = {name: readout.reasons[readout.missing[names.index(name), 1]] for name in ("first", "unused")}
     assert said == {"first": "not used in this step", "unused": "no gradient arrived in this step"}

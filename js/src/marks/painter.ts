@@ -53,7 +53,7 @@ export class Painter {
   }
 
   /** Diagonal lines over some cells. */
-  hatch(frame: Frame, [[row0, row1], [column0, column1]]: Box, color: string, background = ''): void {
+  hatch(frame: Frame, [[row0, row1], [column0, column1]]: Box, color: string): void {
     const { context } = this;
     const { x, y, width, height } = visible(frame, rectangleOf(frame, row0, column0, row1, column1));
     if (row1 <= row0 || column1 <= column0 || width === 0 || height === 0) {
@@ -63,10 +63,6 @@ export class Painter {
     context.beginPath();
     context.rect(x, y, width, height);
     context.clip();
-    if (background) {
-      context.fillStyle = background;
-      context.fillRect(x, y, width, height);
-    }
     context.strokeStyle = color;
     context.lineWidth = this.density;
     const step = 6 * this.density;

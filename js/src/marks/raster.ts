@@ -1,6 +1,7 @@
 import { describeFigure, makeFocusable } from '../accessibility';
 import type { NDArray } from '../arrays';
 import type { Cell, Role } from '../field/lookup';
+import { PURPLE } from '../palette';
 import { CanvasMark } from './canvas_mark';
 import { announceHover, FieldMapModel, HOVER_EVENT, HoverDetail, hoverRoot } from './field_map';
 import { cellAt, Frame, squarePadding } from './frame';
@@ -153,7 +154,7 @@ export class Raster extends CanvasMark {
       below.hatch(frame, [[0, rows], [-left, 0]], ink);
       below.hatch(frame, [[0, rows], [columns, columns + right]], ink);
       if (this.flagged > 0) {
-        below.hatch(frame, [[0, rows], [0, columns]], '#cc79a7', '#ffffff');
+        below.hatch(frame, [[0, rows], [0, columns]], PURPLE); // on the figure's own ground, light or dark
       }
       below.picture(frame, this.picture);
       const mask: NDArray | null = this.model.get('mask');
