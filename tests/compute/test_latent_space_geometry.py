@@ -1,8 +1,6 @@
-"""Grids, paths, projections, distances and coverage against closed forms and brute force."""
+"""Grids, paths, distances and coverage against closed forms and brute force."""
 
 import math
-import sys
-import types
 from statistics import NormalDist
 
 import numpy as np
@@ -11,7 +9,6 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.decomposition import PCA as SklearnPCA
 from torch import nn
 
 from dlwidgets.compute.latent_space import (
@@ -21,7 +18,6 @@ from dlwidgets.compute.latent_space import (
     contour,
     decode_grid,
     fit_pca,
-    fit_umap,
     grid_codes,
     interpolate,
     latent_box,
@@ -259,94 +255,6 @@ def test_the_contours_of_the_prior_are_circles_and_those_of_a_point_a_point():
 def test_bad_contours_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         contour(*arguments)
-
-
-# ---- projections
-
-
-@given(latent_dim=st.integers(2, 6), seed=st.integers(0, 1000))
-def test_pca_is_that_of_scikit_learn_and_its_lift_is_exact(latent_dim, seed):
-    source = torch.Generator().manual_seed(seed)
-    codes = torch.randn(30, latent_dim, generator=source, **f64) * torch.arange(1, latent_dim + 1)
-    pca, reference = fit_pca(codes), SklearnPCA(2, svd_solver="full").fit(codes.numpy())
-    assert np.allclose(np.abs(pca.components.numpy() @ reference.components_.T), np.eye(2), atol=1e-8)
-    assert np.allclose(pca.explained_variance.numpy(), reference.explained_variance_ * 29 / 30)
-    assert pca.explained_share == pytest.approx(float(reference.explained_variance_ratio_.sum()))
-    assert torch.allclose(pca.components @ pca.components.T, torch.eye(2, **f64))
-    points = torch.randn(9, 2, generator=source, **f64)
-    assert torch.allclose(pca.project(pca.lift(points)), points, atol=1e-12)
-    assert torch.allclose(pca.lift(pca.project(codes), through=codes), codes, atol=1e-12)
-    through = pca.lift(points, through=codes[3])
-    assert torch.allclose(pca.project(through), points, atol=1e-12)
-    assert torch.allclose((through - codes[3]) - (through - codes[3]) @ pca.components.T @ pca.components, 0 * through)
-    nearest = pca.lift(pca.project(codes))  # the orthogonal projection: what is left stands upright on the plane
-    assert torch.allclose((codes - nearest) @ pca.components.T, torch.zeros(1, **f64), atol=1e-12)
-
-
-def test_pca_of_a_line_a_point_and_codes_with_nan():
-    line = torch.arange(5.0)[:, None] * torch.tensor([3.0, 0.0, 4.0])
-    pca = fit_pca(torch.cat([line, torch.full((1, 3), torch.nan)]))
-    assert torch.allclose(pca.components[0], torch.tensor([0.6, 0.0, 0.8], **f64))
-    assert pca.explained_share == pytest.approx(1)
-    for codes in (torch.ones(1, 3), torch.ones(7, 3)):
-        point = fit_pca(codes)
-        assert point.explained_share == 1.0
-        assert torch.allclose(point.components @ point.components.T, torch.eye(2, **f64))
-        assert torch.equal(point.project(codes), torch.zeros(len(codes), 2, **f64))
-    assert fit_pca(torch.rand(5, 1), 1).components.tolist() == [[1.0]]
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: fit_pca(torch.rand(5, 1)), "num_components: expected at most the 1 latent dimensions, got 2"),
-        (lambda: fit_pca(torch.full((3, 2), torch.nan)), "codes: none of the 3 codes is finite"),
-        (lambda: fit_pca(torch.eye(3)).project([1.0, 2.0]), r"codes: expected \(code, 3\), got \(1, 2\)"),
-        (lambda: fit_pca(torch.eye(3)).lift([1.0, 2.0, 3.0]), r"points: expected \(point, 2\), got \(1, 3\)"),
-        (lambda: fit_pca(torch.eye(3)).lift([1.0, 2.0], through=[0.0]), r"through: expected \(code, 3\), got \(1, 1\)"),
-    ],
-)
-def test_bad_projections_are_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
-def test_without_umap_learn_the_message_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(ImportError, match="pip install umap-learn"):
-        fit_umap(torch.rand(20, 3))
-
-
-def test_umap_is_asked_for_its_transform_and_its_approximate_inverse(monkeypatch):
-    class Reducer:
-        def __init__(self, n_components, random_state):
-            self.n_components, self.random_state = n_components, random_state
-
-        def fit(self, rows):
-            self.num_rows = len(rows)
-            self.embedding_ = -rows[:, : self.n_components]
-            return self
-
-        def transform(self, rows):
-            return rows[:, : self.n_components]
-
-        def inverse_transform(self, points):
-            return np.pad(points, ((0, 0), (0, 1)))
-
-    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=Reducer))
-    codes = torch.cat([torch.rand(20, 3), torch.full((1, 3), torch.nan)])
-    projection = fit_umap(codes, seed=3)
-    assert not projection.exact
-    assert projection.reducer.num_rows == 20
-    assert projection.reducer.random_state == 3
-    assert torch.equal(projection.project(codes[:4]), codes[:4, :2].double())
-    assert torch.equal(projection.project(codes[:20]), -codes[:20, :2].double()), "the embedding it was fitted to"
-    assert projection.lift([[1.0, 2.0]]).tolist() == [[1.0, 2.0, 0.0]]
-    assert grid_codes(((0, 1), (0, 1)), 2, 2, projection=projection).shape == (2, 2, 3)
-    with pytest.raises(ValueError, match="through: UMAP has no parallel planes"):
-        projection.lift([[1.0, 2.0]], through=codes[0])
-    with pytest.raises(ValueError, match="codes: UMAP needs at least 4 of them, got 3"):
-        fit_umap(codes[:3])
 
 
 # ---- distances and coverage

@@ -1,6 +1,8 @@
 """What an explorer draws: shades, sizes and what is said about them."""
 
 import math
+import sys
+import types
 
 import pytest
 import torch
@@ -119,3 +121,33 @@ def test_a_first_plane_may_go_through_a_code_and_costs_no_second_grid():
     assert through == sum(num_decoded)
     with pytest.raises(ValueError, match="at: expected 4 numbers"):
         scene_of(images, encode=lambda x: x, decode=decode, at=[1.0, 2.0])
+
+
+class Listener:
+    """A context that keeps what it was told."""
+
+    def __init__(self):
+        self.texts = []
+
+    def report(self, fraction, text):
+        self.texts.append(text)
+
+    def cancelled(self):
+        return False
+
+
+def test_a_umap_plane_says_that_it_is_fitted_and_has_as_fine_a_grid(monkeypatch):
+    class Reducer:
+        def __init__(self, **_):
+            pass
+
+        def fit(self, rows):
+            self.embedding_ = rows[:, :2]
+            return self
+
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=Reducer))
+    listener = Listener()
+    scene = scene_of(bytes_images(), lambda x: x.flatten(1)[:, :3] / 64 - 2, view="umap", context=listener)
+    assert any(text.startswith("fitting UMAP") for text in listener.texts)
+    assert (scene.num_rows, scene.num_columns) == (48, 48)
+    assert not scene.plane.exact

@@ -194,9 +194,7 @@ def path_ends(scene: Scene) -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def _has_arc(scene: Scene, ends: Float[Tensor, "end 2"]) -> bool:
-    """Whether a spherical path may join two points; taken for granted where the way back to codes is slow."""
-    if not scene.plane.exact:
-        return True
+    """Whether a spherical path may join two points."""
     start, end = scene.plane.lift(ends)
     try:
         interpolate(start, end, 2, "spherical")

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dlwidgets.compute.context import Context
+from dlwidgets.compute.context import Context, tick
 from dlwidgets.compute.latent_space.autoencoder import Coder, bind
 from dlwidgets.compute.latent_space.behind import apart, modules_behind
 from dlwidgets.compute.latent_space.contours import contour
@@ -34,9 +34,6 @@ View = Literal["plane", "pca", "umap"]
 GRID_BYTES = 512 * 1024
 SHEET_BYTES = 1024 * 1024
 """What one message may carry: a grid of more has smaller pictures, other pictures are sent one by one."""
-
-MAX_SIDE_APPROXIMATE = 16
-"""Nodes of the grid along each side of a plane whose way back is approximate, and slow."""
 
 PRIOR_RADIUS = 3.0
 """What is shown of N(0, 1) at least, in standard deviations."""
@@ -232,6 +229,8 @@ def look_from(
     context: Context | None = None,
 ) -> Scene:
     """The scene of a plane; ``at`` None: through the origin, or for PCA through the mean of the codes."""
+    if view == "umap":
+        tick(context, 0.0, "fitting UMAP, which compiles first")
     plane = plane_of(space, view, dims, at)
     points = plane.project(space.drawn_codes)
     if space.latent_dim == 1 and space.labels is not None:
@@ -357,8 +356,6 @@ def _grid(
     budget = GRID_BYTES // 8 if brief else GRID_BYTES
     one_row = space.latent_dim == 1
     columns = min(256, max(16, budget // size)) if one_row else min(48, max(8, math.isqrt(budget // size)))
-    if not plane.exact:
-        columns = min(columns, MAX_SIDE_APPROXIMATE)
     rows = 1 if one_row else columns
     intervals = box[:1] if one_row else box
     try:
