@@ -53,6 +53,7 @@ class FilterComparison(Exhibit):
         for figure, panel in zip(figures, panels, strict=True):
             figure.layout.min_width, panel.layout.flex = "180px", "1 1 220px"
             figure.title_style = {"font-size": "14px"}
+            figure.padding_x = figure.padding_y = 0.03  # the outline lies around the picture
         signs = keyed(side_by_side(*panels), ("bar", BLUE, "negative"), ("bar", VERMILLION, "positive"))
         self._row = self._own(signs)
         controls = ipywidgets.Box([self._button, self._slider])

@@ -18,4 +18,7 @@ test('a cell in words', () => {
   assert.equal(describeCell('a', 'b', 'w', 2, false, 'not used in this step'), 'a, b: w 2');
   assert.equal(say(0.25, false), '2 (Linear), step 63: gradient norm 0.25');
   assert.equal(describeCell('', 'x', 'w', 1, false), 'x: w 1');
+  assert.equal(describeCell('output 1\nrow 2', 'input 0\ncolumn 1', 'w', 1, false), 'output 1, input 0, row 2, column 1: w 1');
+  assert.equal(describeCell('a\nb', 'x', 'w', 1, false), 'a, x, b: w 1');
+  assert.equal(describeCell('a', 'x\ny', 'w', 1, false), 'a, x, y: w 1');
 });

@@ -293,5 +293,13 @@ lab
     page.get_by_role("button", name="train both filters").click()
     opened.wait_for_python("lab.filters.result is not None")
     page.locator("text.mainheading").get_by_text("plain: y = f(x)").wait_for()
+    page.evaluate(SETTLED)
+    # the picture is square and in the middle: the last row and the first column of output 1, input 0
+    box = page.locator("canvas.dlw-raster-hover").first.bounding_box()
+    side, middle = 0.94 * box["height"], box["x"] + box["width"] / 2
+    point_at_heat_map(page, (middle - side * 5 / 12 - box["x"]) / box["width"], 0.03 + 0.94 * 11 / 12, "row 2")
+    said = page.locator(".dlw-flow .dlw-readout > span").first.inner_text()
+    number = opened.python("f'{float(lab.filters.result.plain[1, 0, 2, 0]):.4g}'")
+    assert said == f"output 1, input 0, row 2, column 0: weight {number}"
     assert opened.python("(lab.left.error, lab.right.error, lab.filters.error)") == ["", "", ""]
     assert opened.errors == []

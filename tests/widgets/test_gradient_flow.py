@@ -36,6 +36,7 @@ from dlwidgets.compute.gradient_flow.picture import (
     round_ticks,
     row_at,
     thinned,
+    tile_boxes,
 )
 from dlwidgets.widgets.gradient_flow import NOBODY, GradientFlowMeter
 from dlwidgets.widgets.gradient_flow_charts import relabel
@@ -1035,9 +1036,19 @@ def test_the_plain_filter_is_the_residual_one_and_a_delta(laboratory: Any) -> No
     delta[1, 1] = delta[4, 4] = 1.0
     np.testing.assert_allclose(filters._pictures["difference"].image, delta, atol=1e-6)
     np.testing.assert_allclose(filters._pictures["plain"].image[:3, 3:], filters.result.plain[0, 1], atol=1e-6)
-    assert filters._pictures["plain"].boxes[:, :4].tolist() == [[0, 0, 3, 3], [0, 3, 3, 6], [3, 0, 6, 3], [3, 3, 6, 6]]
-    assert filters._readouts["plain"].rows[4] == "output 1, row 1"
-    assert filters._readouts["plain"].columns[5] == "input 1, column 2"
+    assert filters._pictures["plain"].boxes[:, :4].tolist() == [[0, 0, 6, 6], [0, 0, 3, 6], [0, 0, 6, 3]]
+    assert filters._readouts["plain"].rows[4] == "output 1\nrow 1"
+    assert filters._readouts["plain"].columns[5] == "input 1\ncolumn 2"
+
+
+@pytest.mark.parametrize(("num_out", "num_in"), [(1, 1), (2, 2), (3, 2), (4, 5)])
+def test_each_border_between_kernels_has_one_outline(num_out: int, num_in: int) -> None:
+    filters: Any = SimpleNamespace(plain=torch.zeros(num_out, num_in, 3, 3))
+    boxes = tile_boxes(filters)
+    assert boxes[0] == (0, 0, 3 * num_out, 3 * num_in)
+    for start, stop, count in ((0, 2, num_out), (1, 3, num_in)):
+        inner = [box[at] for box in boxes for at in (start, stop) if 0 < box[at] < 3 * count]
+        assert sorted(inner) == [3 * border for border in range(1, count)]
 
 
 @pytest.mark.parametrize(

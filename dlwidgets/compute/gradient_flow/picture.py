@@ -361,13 +361,19 @@ def _tiled(kernels: Float[Tensor, "out channel height width"]) -> Float[Tensor, 
 
 
 def tile_boxes(filters: ResidualFilters) -> list[tuple[int, int, int, int]]:
-    """Where in those pictures each kernel lies: row and column of its start and of its stop."""
+    """Boxes whose outlines part the kernels in those pictures: row and column of the start and of the stop of each.
+
+    The whole picture and every second of its rows and columns of kernels: so no two outlines run along one border.
+    """
     num_out, num_in, height, width = filters.plain.shape
-    corners = [(i * height, j * width) for i in range(num_out) for j in range(num_in)]
-    return [(row, column, row + height, column + width) for row, column in corners]
+    bottom, right = num_out * height, num_in * width
+    rows = [(i * height, 0, (i + 1) * height, right) for i in range(0, num_out, 2)]
+    columns = [(0, j * width, bottom, (j + 1) * width) for j in range(0, num_in, 2)]
+    return [(0, 0, bottom, right), *rows, *columns]
 
 
 def tile_names(channel: str, count: int, filters: ResidualFilters) -> list[str]:
-    """What each of ``count`` rows (or columns) of those pictures is called: its channel and its place in the kernel."""
+    """What each of ``count`` rows (or columns) of those pictures is called: its channel and, on a second line, its
+    place in the kernel."""
     size = filters.plain.shape[-1]
-    return [f"{channel} {i // size}, {'row' if channel == 'output' else 'column'} {i % size}" for i in range(count)]
+    return [f"{channel} {i // size}\n{'row' if channel == 'output' else 'column'} {i % size}" for i in range(count)]

@@ -7,7 +7,10 @@ export function significant(value: number): string {
   return text.replace('e+', 'e');
 }
 
-/** What a cell holds: its row, its column and its number, which may be stored as a common logarithm, or why it has none. */
+/**
+ * What a cell holds: its row, its column and its number, which may be stored as a common logarithm, or why it has none.
+ * Names of several lines are said line by line: the first of the row, the first of the column, the second of the row...
+ */
 export function describeCell(
   row: string,
   column: string,
@@ -16,7 +19,9 @@ export function describeCell(
   logarithmic: boolean,
   reason = `${quantity} is not a number`,
 ): string {
-  const where = [row, column].filter((name) => name).join(', ');
+  const [rowLines, columnLines] = [row.split('\n'), column.split('\n')];
+  const lines = (rowLines.length > columnLines.length ? rowLines : columnLines).flatMap((_, i) => [rowLines[i], columnLines[i]]);
+  const where = lines.filter((name) => name).join(', ');
   if (Number.isNaN(stored)) {
     return `${where}: ${reason}`;
   }
