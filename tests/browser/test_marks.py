@@ -306,8 +306,8 @@ ipywidgets.VBox([raster_figure(Raster(image)) for image in odd])"""
         "[...document.querySelectorAll('.dlw-raster-picture')].filter(canvas => canvas.width > 300).length === 5"
     )
     ink = """() => [...document.querySelectorAll('.dlw-raster-picture')].map((canvas) => {
-        const {data} = canvas.getContext('2d').getImageData(canvas.width >> 1, canvas.height >> 1, 1, 1);
-        return data[3];
+        const {data} = canvas.getContext('2d').getImageData(canvas.width >> 1, canvas.height >> 1, 16, 16);
+        return Math.max(...data.filter((_, i) => i % 4 === 3));  // a hatch has gaps
     })"""
-    assert opened.page.evaluate(ink) == [255] * 5
+    assert min(opened.page.evaluate(ink)) > 250
     assert opened.errors == []
