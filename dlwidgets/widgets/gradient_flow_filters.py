@@ -16,9 +16,14 @@ from dlwidgets.widgets.keys import keyed
 
 TITLES = {"plain": "plain: y = f(x)", "residual": "residual: y = f(x) + x", "difference": "plain − residual"}
 
+FULL_COLOUR = 1.2
+"""The weight at which a colour is fullest."""
+
 
 class FilterComparison(Exhibit):
     """Trains y = f(x) and y = f(x) + x, f one convolution, and shows both filters: they differ by the identity.
+
+    Pictures of another distance than the chosen one are not shown.
 
     Attributes:
         result: the `ResidualFilters`, None until they are trained.
@@ -43,7 +48,9 @@ class FilterComparison(Exhibit):
             "A plain convolution y = f(x) beside a residual one y = f(x) + x, on the same target: the identity plus "
             "noise of the chosen distance."
         )
-        self._pictures = {name: Raster(scales={"color": diverging_scale(min=-1.2, max=1.2)}) for name in TITLES}
+        self._pictures = {
+            name: Raster(scales={"color": diverging_scale(min=-FULL_COLOUR, max=FULL_COLOUR)}) for name in TITLES
+        }
         figures = [raster_figure(self._pictures[name], title=title, height=220) for name, title in TITLES.items()]
         self._readouts = {
             name: CellReadout(raster=raster, quantity="weight", text="Point at a weight for its number.")
@@ -62,7 +69,7 @@ class FilterComparison(Exhibit):
         for figure in figures:
             self._label(figure, figure.title)
         self._slider.observe(self._react(lambda change: setattr(self, "closeness", change["new"])), "value")
-        self.observe(lambda change: setattr(self._slider, "value", change["new"]), "closeness")
+        self.observe(lambda _: self._on_closeness(), "closeness")
         self._button.on_click(self._react(lambda _: self.train()))
         self.children = [controls, self._words]
 
@@ -72,9 +79,21 @@ class FilterComparison(Exhibit):
 
         self._compute(residual_against_plain, closeness=self.closeness, lane="long", topic="filters")
 
+    def _on_closeness(self) -> None:
+        self._slider.value = self.closeness
+        self._draw()
+
     def _render(self) -> None:
         filters = self.result
         if filters is None:
+            return
+        chosen = filters.closeness == self.closeness
+        self._row.layout.display = None if chosen else "none"
+        if not chosen:
+            self._words.value = (
+                f"These filters were trained for the distance {filters.closeness:g}: press “train both filters” "
+                f"for {self.closeness:g}."
+            )
             return
         from dlwidgets.compute.gradient_flow.picture import filter_pictures, tile_boxes, tile_names
 
@@ -84,7 +103,7 @@ class FilterComparison(Exhibit):
             self._pictures[name].boxes = to_plot(tile_boxes(filters))
             self._readouts[name].rows = tile_names("output", picture.shape[0], filters)
             self._readouts[name].columns = tile_names("input", picture.shape[1], filters)
-        self._words.value = describe_filters(filters)
+        self._words.value = f"{describe_filters(filters)} Full colour is a weight of ±{FULL_COLOUR:g}."
 
     def _describe(self) -> str:
         return self._words.value

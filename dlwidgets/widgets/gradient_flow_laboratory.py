@@ -246,28 +246,6 @@ class NetworkPanel(Assigning, Exhibit):
         return " ".join(filter(None, (self._words.value, self._training_words.value)))
 
 
-class ChosenFilters(FilterComparison):
-    """A `FilterComparison` that shows no pictures of another distance than the chosen one."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.observe(lambda _: self._draw(), "closeness")
-
-    def _render(self) -> None:
-        if self.result is None:
-            return
-        super()._render()
-        is_chosen = self.result.closeness == self.closeness
-        self._row.layout.display = None if is_chosen else "none"
-        if is_chosen:
-            self._words.value += f" Full colour is a weight of ±{self._pictures['plain'].scales['color'].max:g}."
-        else:
-            self._words.value = (
-                f"These filters were trained for the distance {self.result.closeness:g}: press “train both filters” "
-                f"for {self.closeness:g}."
-            )
-
-
 class GradientLaboratory(Exhibit):
     """Two networks side by side, and a plain filter beside a residual one; made by `GradientFlowMeter.laboratory`.
 
@@ -290,7 +268,7 @@ class GradientLaboratory(Exhibit):
         super().__init__(**kwargs)
         self.left, self.right = NetworkPanel(left), NetworkPanel(right)
         self.left.peers, self.right.peers = (self.right,), (self.left,)
-        self.filters = ChosenFilters()
+        self.filters = FilterComparison()
         for panel in (self.left, self.right):
             panel.observe(lambda _: self._name_panels(), "configuration")
         self._name_panels()
