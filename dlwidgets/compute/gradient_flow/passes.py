@@ -17,6 +17,9 @@ from .shares import Call, listen
 from .sites import Site, Sites, passes_on
 from .statistics import Moments
 
+#: So many forwards without a backward pass are held ready for one that finds more shared parameters.
+UNANSWERED = 4
+
 
 class Passes:
     """The forward hooks of the meter and what they set up for the way back.
@@ -40,6 +43,7 @@ class Passes:
         self.outside_used = False  # somebody calls parts of the model by themselves
         self._model, self._sites, self._history, self._begins = model, sites, history, begins
         self._handles: list[Any] = []
+        self._num_alive = 0  # handles that were when somebody looked
         self._depth = 0  # of calls of the model inside each other
         self._training = False  # whether the forward under way is watched
         self._outside = False  # whether calls outside the model's own forward are being collected
@@ -51,6 +55,8 @@ class Passes:
         self._views: list[Behind] = []  # outputs that may have been overwritten
         self._leaves: dict[tuple[int, Any], Arrival] = {}  # outputs that outlive the step: parameters, inputs
         self._users: dict[int, list[Call]] = {}  # of parameters
+        self._forgotten: set[int] = set()  # parameters with users that are not known any longer
+        self._num_unanswered = 0  # forwards since the last backward pass
         self._shared: set[int] = set()  # parameters that several positions use
         self._following = False  # whether the outputs of all calls are registered, for their sake
         self._calls: list[tuple[Site, Call]] = []  # those of this forward, until then
@@ -73,7 +79,11 @@ class Passes:
         self._first = self._number + 1
         self._ungraded, self._segment = {}, []
         self._follow_anew()
+        self._drop_dead_handles()
+
+    def _drop_dead_handles(self) -> None:
         self._handles = [handle for handle in self._handles if handle.hooks_dict_ref() is not None]
+        self._num_alive = len(self._handles)
 
     def close(self) -> None:
         """The sample has ended: sum up what waits."""
@@ -85,6 +95,7 @@ class Passes:
 
     def _follow_anew(self) -> None:
         self._users, self._calls, self._following, self._views = {}, [], bool(self._shared), []
+        self._forgotten, self._num_unanswered = set(), 0
 
     def counted(self) -> tuple[int, int]:
         """How many module calls and arriving gradients there were since the last time."""
@@ -162,9 +173,23 @@ class Passes:
         self._number += 1
         self.forward_seen = True
         self._graded = torch.is_grad_enabled() or observe.inside_checkpoint()
+        self._forgotten.update(id(p) for site, _ in self._calls for p in site.parameters)
         self._calls, self._views = [], []
+        self._num_unanswered += 1
+        if self._num_unanswered > UNANSWERED:
+            self._let_graphs_go()
         self._moments = Moments()
         self.activations.begin(self._moments, self.sample.transfer)
+
+    def _let_graphs_go(self) -> None:
+        """Of many forwards that no backward pass has followed most never will be: their graphs should be free."""
+        assert self.sample is not None
+        self._num_unanswered = 0
+        self.sample.graph.let_nodes_go()
+        self._forgotten.update(self._users)
+        self._users = {}
+        if len(self._handles) > 2 * self._num_alive:
+            self._drop_dead_handles()
 
     def _root_ends(self, output: Any) -> None:
         self._depth = max(self._depth - 1, 0)
@@ -174,7 +199,7 @@ class Passes:
             failed = output is None and sys.exc_info()[0] is not None
             if not failed and self.sample is not None:
                 self.activations.flush()
-                self.sample.forwards.append(self._moments)
+                self.sample.forward_ended(self._moments)
 
     def _watching(self, module: nn.Module) -> bool:
         """Whether a call of ``module`` counts now, outside the backward pass."""
@@ -220,7 +245,7 @@ class Passes:
                 return
             self._new_forward()
             self._outside = True
-            sample.forwards.append(self._moments)
+            sample.forward_ended(self._moments)
         self._begin(site)
         call = site.calls
         site.calls = call + 1
@@ -306,6 +331,7 @@ class Passes:
         if arrival.forward < self._first:
             self.late = True
         self._num_arrivals += 1
+        self._num_unanswered = 0
         if self._views:
             self._find_overwritten(last=True)
         if self._outside:
@@ -343,6 +369,7 @@ class Passes:
             self._tap_shared(caller, earlier)
 
     def _tap_shared(self, site: Site, call: Call) -> None:
+        assert self.sample is not None
         wanted: set[int] = set()
         for parameter in site.parameters:
             identity = id(parameter)
@@ -353,6 +380,8 @@ class Passes:
             elif any(other.position != call.position for other in users):
                 self._shared.add(identity)
                 wanted.add(identity)
+                if identity in self._forgotten:
+                    self.sample.graph.unsplit.add(identity)
                 for other in users[:-1]:
                     self._tap(other, {identity})
         if wanted:

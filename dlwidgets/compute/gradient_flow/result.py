@@ -32,8 +32,9 @@ class SharedParameter:
 
     ``positions`` are indices into `GradientFlow.positions`. ``gradient_norm`` is the L2 norm of each call's own
     contribution (several backward passes add in squares), ``share`` its square over the sum of the squares: step x
-    call, float64, nan where a call contributed nothing in a step. Where a weight is transformed once for several calls
-    (cast by autocast, normalised) the contributions are to the transformed weight.
+    call, float64, nan where a call contributed nothing in a step, and in a step in the middle of which the parameter
+    became a shared one. Where a weight is transformed once for several calls (cast by autocast, normalised) the
+    contributions are to the transformed weight.
     """
 
     parameter: str

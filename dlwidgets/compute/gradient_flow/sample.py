@@ -12,6 +12,9 @@ from .norms import Norms, Table
 from .shares import Graph, Key
 from .statistics import Floats, Moments, Transfer, dense
 
+#: Forwards of one step that are kept apart.
+MANY = 32
+
 
 class Sample:
     """Gathers the activations, gradients and weights of one step."""
@@ -23,6 +26,7 @@ class Sample:
         self.forwards: list[Moments] = []  # of the training forwards that came to their end
         self.gradient: dict[int, float] = {}  # by position
         self.contribution: dict[Key, float] = {}  # of shared parameters
+        self.unsplit: set[int] = set()  # shared parameters of which not every contribution is known
         self.graph = Graph()
         self.backward_seen = False
         self.parameters: list[Any] = []
@@ -50,7 +54,7 @@ class Sample:
         self.look()
         part = Sample(self.step, self.kept, self._norms)
         part.forwards, part.gradient, part.contribution = self.forwards, self.gradient, self.contribution
-        part.backward_seen = self.backward_seen
+        part.backward_seen, part.unsplit = self.backward_seen, self.unsplit | self.graph.unsplit
         self.earlier.append(part)
         self.forwards, self.gradient, self.contribution = [], {}, {}
 
@@ -104,6 +108,7 @@ class Sample:
         """
         self.look()
         self.transfer.finish()
+        self.unsplit |= self.graph.unsplit
         for at, table in self._gradings:
             self.parameter_gradient[at] = [table.get(~i, math.nan) for i in at]
             self.graded.update(i for i in at if ~i in table)
@@ -111,14 +116,20 @@ class Sample:
         for part in reversed(self.earlier):
             self._join(part)
         self.earlier = []
-        while len(self.forwards) > 1:
-            last = self.forwards.pop()
-            self.forwards[0].merge(last)
+        self._pool()
+        self.contribution = {key: norm for key, norm in self.contribution.items() if key[0] not in self.unsplit}
         if everything and self.moved():
             self.updatable = set(range(len(self.parameters)))
         self.lost = unchanged(self.update_ratio(), self.parameter_gradient)
         self.lost[[i for i in range(len(self.parameters)) if i not in self.updatable]] = math.nan
         self.graph = Graph()
+
+    def forward_ended(self, moments: Moments) -> None:
+        """A training forward has come to its end. Of many in one step the sum is kept, not each."""
+        if len(self.forwards) >= MANY:
+            self.transfer.finish()
+            self._pool()
+        self.forwards.append(moments)
 
     def moved(self) -> bool:
         """Whether any weight has changed."""
@@ -137,8 +148,14 @@ class Sample:
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.change / self.weight
 
+    def _pool(self) -> None:
+        while len(self.forwards) > 1:
+            last = self.forwards.pop()
+            self.forwards[0].merge(last)
+
     def _join(self, earlier: "Sample") -> None:
         self.forwards = earlier.forwards + self.forwards
+        self.unsplit |= earlier.unsplit
         pairs: list[tuple[dict[Any, float], dict[Any, float]]] = [
             (self.gradient, earlier.gradient),
             (self.contribution, earlier.contribution),

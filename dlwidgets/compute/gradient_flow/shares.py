@@ -15,6 +15,9 @@ from torch import Tensor
 #: Nodes looked at per call before giving up: an unrolled recurrent network can have very many.
 MOST_NODES = 4000
 
+#: What is noted on nodes that are no longer held: whether calls ended there, or were walked through.
+NOTE, OUTPUT, WALKED = "dlwidgets.gradient_flow", 1, 2
+
 #: A contribution: which parameter (by identity) and which position (by index) made it.
 Key = tuple[int, int]
 
@@ -71,6 +74,22 @@ class Graph:
         default_factory=dict
     )  # nodes that several calls lead to: parameters behind them
     uses: dict[Key, int] = field(default_factory=dict)  # how many edges make one contribution
+    unsplit: set[int] = field(default_factory=set)  # parameters of which not every contribution can be told
+    let_go: bool = False  # whether anything was
+
+    def let_nodes_go(self) -> None:
+        """Hold no node any longer: most graphs are dropped by those who made them, and their memory is to be free.
+
+        What is tapped stays tapped. The nodes are noted as known, so that a later walk that needs more of them than
+        that can tell.
+        """
+        for known, note in ((self.visits, WALKED), (self.outputs, OUTPUT)):
+            for node in known:
+                node.metadata[NOTE] = note
+            known.clear()
+        self.common.clear()
+        self.taps.clear()
+        self.let_go = True
 
     def register(self, call: Call) -> None:
         """The walks of later calls end at its outputs."""
@@ -103,6 +122,9 @@ class Graph:
                     continue
                 elif self._is_anothers(behind, call):
                     taps += self._meet(behind, node, slot, position, parameters)
+                elif self.let_go and NOTE in behind.metadata:
+                    if behind.metadata[NOTE] == WALKED:  # two calls lead there, and the other's edge is not known
+                        self.unsplit |= self._beneath(behind)[1] & parameters
                 elif len(seen) >= MOST_NODES:
                     return []
                 else:
@@ -124,16 +146,7 @@ class Graph:
         return visit is not None and visit.position != call.position and visit.order < call.since
 
     def _meet(self, behind: Any, node: Any, slot: int, position: int, parameters: set[int]) -> list[Tap]:
-        beneath, reached = {behind}, set()
-        stack = [behind]
-        while stack:
-            for deeper, _ in stack.pop().next_functions:
-                variable = getattr(deeper, "variable", None)
-                if isinstance(variable, Tensor):
-                    reached.add(id(variable))
-                elif deeper is not None and deeper not in beneath and deeper not in self.outputs:
-                    beneath.add(deeper)
-                    stack.append(deeper)
+        beneath, reached = self._beneath(behind)
         first = self.visits[behind]
         for tap in self.taps:
             if tap.node in beneath:
@@ -145,6 +158,20 @@ class Graph:
             if (first.node, first.slot, (p, first.position)) not in known:
                 taps.append(Tap(first.node, first.slot, (p, first.position)))
         return taps
+
+    def _beneath(self, node: Any) -> tuple[set[Any], set[int]]:
+        """The nodes from ``node`` back to the outputs of calls, and the parameters found there."""
+        beneath, reached = {node}, set()
+        stack = [node]
+        while stack:
+            for deeper, _ in stack.pop().next_functions:
+                variable = getattr(deeper, "variable", None)
+                if isinstance(variable, Tensor):
+                    reached.add(id(variable))
+                elif deeper is not None and deeper not in beneath and deeper not in self.outputs:
+                    beneath.add(deeper)
+                    stack.append(deeper)
+        return beneath, reached
 
     def _lift(self, tap: Tap, position: int) -> Tap:
         # A transposition changes no norm: tapping in front of it spares a hook of its own.
