@@ -68,13 +68,13 @@ class Weights:
         share = np.full(len(ratio), np.nan)
         for batch in self._batches:
             asked = [row for row, at in enumerate(batch.at) if gradient[at] > 0]
-            moved = _moved(batch.rows) if asked else []
+            if len(batch.at) > 1 and asked:
+                moved = _moved(batch.rows)
+                settled = [row for row in asked if moved[row] in (0, batch.rows.shape[1])]
+                share[[batch.at[row] for row in settled]] = [float(moved[row] == 0) for row in settled]
+                asked = [row for row in asked if 0 < moved[row] < batch.rows.shape[1]]
             for row in asked:
-                at = batch.at[row]
-                if moved[row] in (0, batch.rows.shape[1]):
-                    share[at] = float(moved[row] == 0)
-                else:
-                    share[at] = _lost(batch.rows[row], batch.parameters[row])
+                share[batch.at[row]] = _lost(batch.rows[row], batch.parameters[row])
         return share
 
     def release(self) -> None:
@@ -147,8 +147,6 @@ class Weights:
 
 def _moved(changes: Tensor) -> list[int]:
     """How many elements of each row have changed."""
-    if changes.shape[0] == 1:
-        return [sum(_count(piece != 0) for piece in _pieces(changes[0]))]
     if on_host(changes.device):
         changed = changes.numpy() != 0
         return [int(np.count_nonzero(row)) for row in changed]
@@ -162,16 +160,25 @@ def _lost(changes: Tensor, parameter: Any) -> float:
     if gradient is not None and (gradient.layout != torch.strided or gradient.shape != parameter.shape):
         gradient = None
     asks = None if gradient is None else _pieces(gradient)
-    num_asked = num_moved = 0
+    num_asked = num_lost = 0
+    unasked: list[Any] = []
     for i, change in enumerate(_pieces(changes)):
-        moved = change != 0
-        if asks is not None:
+        still = change == 0
+        num_still = _count(still)
+        if asks is None:
+            num_asked += len(still)
+            num_lost += num_still
+        elif num_still:
             asked = asks[i] != 0
             num_asked += _count(asked)
-            moved &= asked
-        num_moved += _count(moved)
-    size = changes.numel() if asks is None else num_asked
-    return 1 - num_moved / size if size else math.nan
+            num_lost += _count(still & asked)
+        else:
+            unasked.append(asks[i])  # everything has moved, so perhaps nobody need look
+    if num_lost:
+        num_asked += sum(_count(part != 0) for part in unasked)
+    elif unasked:
+        return 0.0
+    return num_lost / num_asked if num_asked else math.nan
 
 
 def _pieces(x: Tensor) -> list[Any]:
