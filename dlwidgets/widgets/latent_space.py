@@ -410,7 +410,9 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
         self._plane.cloud.selected = self.selected
         self._kl.show(scene.space.kl)
         self._controls.show_scene(scene)
-        self._about.value, self._problem.value = describe_space(scene), describe_problem(scene)
+        # kept for the moves of the probe: it goes through all images
+        self._drawn["words"] = self._about.value = describe_space(scene)
+        self._problem.value = describe_problem(scene)
         (self._problem.remove_class if self._problem.value else self._problem.add_class)("dlw-hidden")
         self._adopt()  # the sliders of the remaining dimensions are made once their number is known
 
@@ -423,13 +425,10 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
             self._plane.show_look(look)
             self._kl.show_own(None if look is None else look.kl)
 
-        scene = self._scene
-        assert scene is not None
-
         def show_place(place: "Place | None") -> None:
             if place is not None:
                 self._plane.show_place(place)
-                self._about.value = describe_space(scene) + describe_failure(place)
+                self._about.value = self._drawn["words"] + describe_failure(place)
                 self._controls.typed.value = spelled(place.z)
 
         return {

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dlwidgets.compute.latent_space import Posterior
 from dlwidgets.widgets.latent_space import LatentSpaceExplorer
 
 LONG = 120.0
@@ -72,6 +73,30 @@ def test_the_points_are_the_codes_and_their_pictures_travel_along(explorer: Late
     assert explorer.error == ""
     assert "6 images in 2 latent dimensions; 2 classes" in explorer._description
     assert "posterior standard deviation 0.25" in explorer._description
+
+
+def test_what_is_under_the_pointer_is_told_without_a_pass_over_all_images(
+    explorer: LatentSpaceExplorer, recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def counted(name: str) -> property:
+        compute = getattr(Posterior, name).fget
+
+        def value(posterior: Posterior) -> Tensor:
+            sizes.append(len(posterior.mean))
+            return compute(posterior)
+
+        return property(value)
+
+    for name in ("sd", "valid", "kl"):
+        monkeypatch.setattr(Posterior, name, counted(name))
+    recorder.send(explorer._plane.cloud, pointer=[1.0, 0.5])
+    recorder.send(explorer._plane.cloud, hovered=1)
+    explorer.wait(LONG)
+    assert explorer.z == (1.0, 0.5)
+    assert explorer._plane.posterior.visible
+    assert set(sizes) == {1}
 
 
 def test_the_pointer_is_decoded_exactly_for_few_messages(explorer: LatentSpaceExplorer, recorder: Any) -> None:

@@ -120,22 +120,29 @@ def look_at(scene: Scene, index: int, *, context: Context | None = None) -> Look
     """One image: itself, its reconstruction, the outline of its posterior and its KL by dimension."""
     space = scene.space
     image = scene.data_pictures([index])
-    if not bool(space.posterior.valid[index]):
+    q = _posterior_of(space, index)
+    if not bool(q.valid[0]):
         return Look(index, image, None, (), None)
-    mean = space.codes[index]
+    mean = q.mean[0]
     try:
         again = scene.pictures(space.coder.decode(mean[None], context)[0])
     except ValueError:
         again = None
     if not space.posterior.stochastic:
         return Look(index, image, again, (), None)
-    sd = space.posterior.sd[index].double()
+    sd = q.sd[0].double()
     if space.latent_dim == 1:
         lane = float(scene.points[index, 1])
         around = _bands(float(mean), float(sd), (1, 2), (lane - _HALF_LANE, lane + _HALF_LANE))
     else:
         around = outlines(scene.plane, mean, torch.diag(sd.square()), CONTOUR_SHARES[:2])
-    return Look(index, image, again, around, space.posterior.kl[index])
+    return Look(index, image, again, around, q.kl[0])
+
+
+def _posterior_of(space: LatentSpace, index: int) -> Posterior:
+    """That of one image by itself: what follows from it is then not computed for all of them."""
+    rows = slice(index, index + 1)
+    return Posterior(space.posterior.mean[rows], space.posterior.log_variance[rows])
 
 
 def shared_outlines(scene: Scene) -> tuple[Outlines, Outlines]:
@@ -164,8 +171,7 @@ def _bands(mean: float, sd: float, widths: tuple[int, ...], height: tuple[float,
 def encode_again(scene: Scene, index: int, *, context: Context | None = None) -> Encodings:
     """What encoding the same image `NUM_ENCODINGS` times gives: one z ~ q(z|x) each time, and its picture."""
     space = scene.space
-    rows = slice(index, index + 1)
-    q = Posterior(space.posterior.mean[rows], space.posterior.log_variance[rows])
+    q = _posterior_of(space, index)
     if not bool(q.valid[0]):
         raise ValueError(f"the posterior of image {index} is not finite")
     codes = q.sample(NUM_ENCODINGS)[:, 0]
