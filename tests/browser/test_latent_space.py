@@ -1,28 +1,12 @@
 """LatentSpaceExplorer in a real JupyterLab, and in a page without a kernel."""
 
 import math
-import re
 
 import pytest
 import torch
+from latent_plane import GREEN, GREY, LINES, ORANGE, PIXELS, SETUP, Plane, drag
 
 from dlwidgets.widgets.latent_space import LatentSpaceExplorer
-
-SETUP = """
-import math, torch
-from dlwidgets.widgets.latent_space import LatentSpaceExplorer
-
-def decode(codes):
-    grey = torch.sigmoid(codes.double())
-    return torch.stack([grey[:, 0], grey[:, 1], grey[:, 0], grey[:, 1]], 1).reshape(-1, 2, 2)
-
-def encode(images):
-    mean = torch.logit(images.flatten(1)[:, :2])
-    return mean, torch.full_like(mean, 2 * math.log(0.25))
-
-corners = torch.tensor([[-2.0, -2.0], [2.0, -2.0], [-2.0, 2.0], [2.0, 2.0], [0.0, 0.0]], dtype=torch.float64)
-names = ["left", "right", "left", "right", "middle"]
-"""
 
 SENT = """() => {
     const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
@@ -34,56 +18,9 @@ SENT = """() => {
     });
 }"""
 
-PIXELS = """(name) => {
-    const canvas = document.querySelector(`.dlw-tile-${name} > canvas`);
-    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-    return [canvas.width, canvas.height, ...[...data].filter((_, i) => i % 4 === 0)];
-}"""
-
 
 def sigmoid(value: float) -> float:
     return 255 / (1 + math.exp(-value))
-
-
-class Plane:
-    """The plane of an explorer on a page; the box is 3 to all sides, inset by 2.5 % across."""
-
-    def __init__(self, page, nth=0):
-        self.page = page
-        self.canvas = page.locator("canvas.dlw-points-hover").nth(nth)
-        self.canvas.wait_for()
-        page.wait_for_function(
-            "n => document.querySelectorAll('canvas.dlw-points-hover')[n].getBoundingClientRect().width > 100", arg=nth
-        )
-        self.canvas.scroll_into_view_if_needed()
-
-    def point(self, x, y):
-        box = self.canvas.bounding_box()
-        across = 0.5 + x / 6 * (1 - 2 * 0.025)
-        down = 0.5 - y / 6 * (1 - 2 * 0.025)
-        return box["x"] + across * box["width"], box["y"] + down * box["height"]
-
-    def move(self, x, y):
-        self.page.evaluate(
-            "() => { window.saidBefore = document.querySelector('.dlw-tile-here figcaption').textContent }"
-        )
-        self.page.mouse.move(*self.point(x, y))
-
-    def caption(self):
-        """What is said of the place under the probe; words come a little after the picture."""
-        self.page.wait_for_function(
-            """() => {
-                const said = {interpolated: ': interpolated', exact: ': decoded exactly'};
-                const {source} = document.querySelector('.dlw-decoded').dataset;
-                const caption = document.querySelector('.dlw-tile-here figcaption').textContent;
-                return caption !== window.saidBefore && caption.endsWith(said[source]);
-            }"""
-        )
-        return self.page.locator(".dlw-tile-here figcaption").first.inner_text()
-
-    def place(self):
-        """Where the caption says the probe is."""
-        return [float(number.replace("−", "-")) for number in re.findall("z[12] (−?[0-9.]+)", self.caption())]
 
 
 @pytest.fixture
@@ -191,34 +128,6 @@ def test_a_path_is_dragged_and_the_parts_keep_their_order(shown):
     assert notebook.errors == []
 
 
-def test_panels_share_the_pointer_and_stop_ends_a_training(notebook):
-    opened = notebook(
-        [
-            SETUP,
-            "images = decode(2 * torch.rand(60, 2) - 1).float()\n"
-            "panels = LatentSpaceExplorer.train(images, beta=(0, 1), epochs=20000); panels",
-        ]
-    )
-    opened.run_all()
-    page = opened.page
-    for panel in range(2):
-        stop = page.locator(".dlw-latent-panel").nth(panel).get_by_role("button", name="Stop")
-        stop.wait_for()
-        stop.dispatch_event("click")
-        opened.wait_for_python(f"not panels.explorers[{panel}]._busy")
-    assert opened.python("[each.training for each in panels.explorers]") == [None, None]
-    second = Plane(page, 1)
-    second.page.mouse.move(*second.point(0.5, 0.5))
-    page.wait_for_function(
-        """() => {
-            const [first, second] = [...document.querySelectorAll('.dlw-tile-here figcaption')];
-            const place = (element) => element.textContent.split(':')[0];
-            return place(first).startsWith('z1') && place(first) === place(second);
-        }"""
-    )
-    assert opened.errors == []
-
-
 DRAWN = """() => [...document.querySelectorAll('canvas.dlw-points-picture')].map((canvas) => {
     const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
     return [canvas.closest('foreignObject').dataset.renderer, data.some((value) => value !== 0)];
@@ -294,18 +203,6 @@ MANIFOLD = """([x, y]) => {
     const row = Math.round((0.5 - y / 6 * 0.95) * canvas.height);
     return [...canvas.getContext('2d').getImageData(column, row, 1, 1).data];
 }"""
-# What there is to see of the marks drawn in a colour, by their paths.
-LINES = """(color) => [...document.querySelectorAll('.dlw-latent-plane path')].filter((path) =>
-    getComputedStyle(path).stroke === color && path.getBoundingClientRect().width > 1).length"""
-GREY, ORANGE, GREEN = "rgb(128, 128, 128)", "rgb(213, 94, 0)", "rgb(0, 158, 115)"
-
-
-def drag(plane, *places):
-    plane.page.mouse.move(*plane.point(*places[0]))
-    plane.page.mouse.down()
-    for place in places[1:]:
-        plane.page.mouse.move(*plane.point(*place), steps=4)
-    plane.page.mouse.up()
 
 
 def test_the_controls_do_what_they_say(shown):
@@ -385,58 +282,6 @@ def test_four_dimensions_are_chosen_for_the_axes(notebook):
     page.wait_for_function(f"{labels} === 'z2,z4' && {sliders} === 'z1,z3'")
     page.get_by_label("Which plane").select_option("principal components")
     page.wait_for_function(f"{labels} === 'PC1,PC2'")
-    assert opened.errors == []
-
-
-# The pixels painted in the colour of the first class, and the bars with a height, of every panel.
-BLUE = """() => [...document.querySelectorAll('canvas.dlw-points-picture')].map((canvas) => {
-    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-    let count = 0;
-    for (let i = 0; i < data.length; i += 4) {
-        count += data[i + 3] > 60 && data[i] < 40 && data[i + 2] > 140;
-    }
-    return count;
-})"""
-# Whether the bars of every panel are as high as these shares of the highest one.
-BARS = """(shares) => [...document.querySelectorAll('.dlw-latent-prior')].every((prior, panel) => {
-    const heights = [...prior.querySelectorAll('rect.bar')].map((bar) => bar.getBoundingClientRect().height);
-    const highest = Math.max(...heights);
-    return highest > 40 && heights.length === 3 && heights.every((height, i) =>
-        Math.abs(height / highest - shares[panel][i]) < 0.03);
-})"""
-
-
-def test_three_panels_train_and_share_a_legend(notebook):
-    cell = (
-        "images = torch.rand(90, 4, 4, generator=torch.Generator().manual_seed(0))\n"
-        "images[::3] *= 0.1\n"
-        "panels = LatentSpaceExplorer.train(images, ['dark', 'grey', 'light'] * 30, beta=(0, 1, 4), epochs=20000)\n"
-        "panels"
-    )
-    opened = notebook([SETUP, cell])
-    opened.run_all()
-    page = opened.page
-    for panel in range(3):
-        within = page.locator(".dlw-latent-panel").nth(panel)
-        within.locator(".dlw-progress").get_by_text(re.compile(r"epoch [1-9]\d* of 20000: ELBO")).wait_for()
-        before = within.get_by_role("progressbar").evaluate("(bar) => bar.value")
-        page.wait_for_function(
-            "([n, value]) => document.querySelectorAll('.dlw-latent-panel')[n].querySelector('progress').value > value",
-            arg=[panel, before],
-        )
-        within.get_by_role("button", name="Stop").dispatch_event("click")
-        opened.wait_for_python(f"not panels.explorers[{panel}]._busy")
-    opened.execute("for each in panels.explorers:\n    each._options['epochs'] = 3\n    each.refresh()\npanels.wait()")
-    bars = "[each._prior_pictures.bars.y for each in panels.explorers]"
-    shares = opened.python(f"[(y / y.max()).tolist() for y in {bars}]")
-    page.wait_for_function(BARS, arg=shares)
-    assert page.locator(".dlw-legend").count() == 1
-    for name in ("grey", "light"):
-        page.get_by_role("button", name=name).click()
-    page.wait_for_function(f"({BLUE})().length === 3 && ({BLUE})().every((count) => count > 0)")
-    page.get_by_role("button", name="dark").click()
-    page.wait_for_function(f"({BLUE})().every((count) => count === 0)")
-    opened.wait_for_python("all(each.cloud.hidden == [0, 1, 2] for each in panels.explorers)")
     assert opened.errors == []
 
 
