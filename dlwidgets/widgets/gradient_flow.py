@@ -43,8 +43,8 @@ class GradientFlowMeter(Assigning, Exhibit):
     Rows are calls of modules. What ``forward`` calls as a function, such as ``torch.relu(x)``, is no module and has no
     row; an ``nn.ReLU()`` in its place has one.
 
-    A page that is reloaded while a cell runs says "Loading widget..." until that cell has ended, since JupyterLab asks
-    for the state of widgets between cells; then it shows all that was seen. The training goes on meanwhile.
+    A saved notebook that is reloaded while a cell trains shows the meter again after some seconds; with ipykernel
+    before 7.4 it says "Loading widget..." until that cell has ended. The training goes on meanwhile.
 
     Args:
         model: the ``torch.nn.Module`` that is trained.
@@ -80,7 +80,7 @@ class GradientFlowMeter(Assigning, Exhibit):
         super().__init__(**kwargs)
         self._build()
         self._late = answers_when_the_cell_ends()
-        answer_while_busy([self, *self._adopted.values()])
+        answer_while_busy([self, *self._adopted.values()], self._lock)
         self._draw()
 
     @classmethod

@@ -86,6 +86,30 @@ def test_it_is_drawn_and_answers_clicks_while_the_cell_still_trains(notebook):
     assert opened.errors == []
 
 
+def test_a_page_that_is_reloaded_while_the_cell_trains_shows_it_and_answers(notebook):
+    opened = notebook([MAKE, TRAIN.format(stop="False")])
+    page = opened.page
+    opened.command("notebook:run-cell-and-select-next")
+    page.wait_for_function(f"{STATE}.startsWith('Nothing seen yet')")
+    opened.command("notebook:run-cell-and-select-next")  # never ends by itself
+    page.wait_for_function(f"{STATE}.startsWith('Watching: ') && {STATE}.includes('sampled')")
+    page.evaluate("async () => { await window.jupyterapp.commands.execute('docmanager:save') }")
+    page.goto(page.url.partition("?")[0])
+    page.wait_for_function(f"{STATE}.startsWith('Watching: ') && {STATE}.includes('sampled')")
+    first = page.evaluate(STATE)
+    page.wait_for_function(f"{STATE} !== {first!r}")  # it goes on
+    page.mouse.click(*point_at_heat_map(page, 0.003, 0.98, "18 (Linear), step 0: gradient norm"))
+    page.locator(".dlw-flow > .dlw-flow-words").get_by_text("18 (Linear) in step 0: gradient norm").wait_for()
+    page.wait_for_function(f"{STATE}.startsWith('Watching: ')")
+    opened.command("notebook:interrupt-kernel")
+    page.wait_for_function(f"{STATE}.startsWith('Done: ')")
+    title = page.locator("text.mainheading").get_by_text("gradient norms, step ")
+    assert title.text_content() == "gradient norms, step 0"
+    page.get_by_role("button", name="newest step").click()
+    page.locator("text.mainheading").get_by_text("gradient norms, step 0", exact=True).wait_for(state="detached")
+    assert opened.errors == []
+
+
 @pytest.fixture
 def trained(notebook):
     opened = notebook([MAKE, TRAIN.format(stop="meter._meter.num_steps >= 40")]).run_all()

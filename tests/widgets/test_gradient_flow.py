@@ -38,6 +38,7 @@ from dlwidgets.compute.gradient_flow.picture import (
     thinned,
     tile_boxes,
 )
+from dlwidgets.widgets.busy_kernel import _Lookup
 from dlwidgets.widgets.gradient_flow import NOBODY, GradientFlowMeter
 from dlwidgets.widgets.gradient_flow_charts import relabel
 from dlwidgets.widgets.gradient_flow_polling import EARLY, SHORTEST_PAUSE, Polling
@@ -442,6 +443,33 @@ def test_a_kernel_that_hears_clicks_only_between_cells_is_named(
         assert meter._state.value.endswith(note or " %.")
     assert "answers clicks" not in meter._state.value
     meter.close()
+
+
+def test_a_question_on_a_comm_that_is_not_open_goes_to_a_subshell_once() -> None:
+    subshells: list[str] = []
+    comms = SimpleNamespace(comms={"open": "a comm"})
+    comms.get_comm = comms.comms.get
+    kernel: Any = SimpleNamespace(comm_manager=comms)
+    find, question = _Lookup(kernel, threading.RLock()), {"method": "request_states"}
+
+    def where(comm_id: str, data: dict) -> str | None:
+        """To which shell the kernel's sorting thread hands a message."""
+        found: list[str | None] = []
+        thread: Any = threading.Thread(target=lambda: found.append(find(comm_id)._reply_subshell_for(data, None)))
+        thread.manager = SimpleNamespace(list_subshell=lambda: subshells)
+        kernel.shell_channel_thread = thread
+        thread.start()
+        thread.join()
+        return found[0]
+
+    assert where("new", question) is None  # there is no subshell: the main one
+    subshells.append("beside")
+    assert where("new", {"method": "update"}) is None
+    assert find("new") is None
+    assert where("new", question) == "beside"
+    assert find("new") is not None  # there it is answered
+    assert find("new") is None
+    assert find("open") == "a comm"
 
 
 def test_it_redraws_at_most_ten_times_a_second_and_within_its_budget() -> None:
