@@ -260,8 +260,10 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
 
     def _on_rest(self) -> None:
         if self._scene is not None:
-            code, moved = self._scene.plane.at.tolist(), self._controls.rest
-            self.at = tuple(moved.get(i, code[i]) for i in range(len(code)))
+            code = self._scene.plane.at.tolist()
+            moved = self._controls.moved(code)
+            if moved or self.at is not None:  # back to what is shown, while another plane is on its way
+                self.at = tuple(moved.get(i, code[i]) for i in range(len(code)))
 
     # What is asked of the runner
 

@@ -1,6 +1,6 @@
 """The controls below the plane of LatentSpaceExplorer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import ipywidgets
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dlwidgets.compute.latent_space.scene import Scene
 
 MAX_SLIDERS = 16
+SLIDER_STEP = 0.01
 
 
 class PlaneControls:
@@ -98,10 +99,14 @@ class PlaneControls:
         """Call ``handler`` when a slider of the remaining dimensions moves."""
         self._moved = handler
 
-    @property
-    def rest(self) -> dict[int, float]:
-        """The values of the remaining dimensions that have a slider."""
-        return {dim: self._sliders[dim].value for dim in self._remaining}
+    def moved(self, code: Sequence[float]) -> dict[int, float]:
+        """The remaining dimensions whose slider was moved away from ``code``, and where to.
+
+        The browser puts a slider that it shows on a step, and tells so as if a person had moved it: at most half a
+        step is no move.
+        """
+        values = {dim: self._sliders[dim].value for dim in self._remaining}
+        return {dim: value for dim, value in values.items() if abs(value - code[dim]) > 0.5001 * SLIDER_STEP}
 
     def show_scene(self, scene: "Scene") -> None:
         """Which dimensions there are, and where the plane goes through the others."""
@@ -136,7 +141,7 @@ class PlaneControls:
             value=0.0,
             min=-0.1,
             max=0.1,
-            step=0.01,
+            step=SLIDER_STEP,
             description=f"z{dim + 1}",
             style={"description_width": "28px"},
             layout={"width": "210px"},

@@ -89,14 +89,15 @@ def describe_contours(scene: "Scene") -> str:
     """What the lines on the plane are."""
     if not scene.plane.exact:
         return "No contours: UMAP does not map ellipses to ellipses."
-    own = " Pink: the posterior of the hovered image, at 1 and 2." if scene.space.posterior.stochastic else ""
-    moments = scene.space.moments
+    stochastic, moments = scene.space.posterior.stochastic, scene.space.moments
+    words = CONTOURS if stochastic else CONTOURS.replace("posteriors", "codes")
     if moments is None:
-        return CONTOURS.partition(" Orange")[0] + own
-    if len(scene.space.images) == 1:
-        return CONTOURS.replace("posteriors of all images together", "posterior of this image") + own
-    left_out = f" but {moments.num_left_out:,}" if moments.num_left_out else ""
-    return CONTOURS.replace("of all images", f"of all images{left_out}") + own
+        words = words.partition(" Orange")[0]
+    elif len(scene.space.images) == 1:
+        words = words.replace("s of all images together", " of this image")
+    elif moments.num_left_out:
+        words = words.replace("of all images", f"of all images but {moments.num_left_out:,}")
+    return words + (" Pink: the posterior of the hovered image, at 1 and 2." if stochastic else "")
 
 
 def describe_problem(scene: "Scene") -> str:

@@ -82,7 +82,7 @@ def test_what_is_not_finite_is_said_and_the_scale_of_the_bars_stays_finite(
 def test_a_code_of_a_deterministic_encoder_that_is_too_large_is_said(recorder: Any) -> None:
     made = explore(lambda x: one_far_away(x)[0])
     assert "1 image not drawn, because the code is beyond 1e30." in made._about.value
-    assert "all images but 1 together" in made._key.value
+    assert "Orange: the codes of all images but 1 together, at 2." in made._key.value
     made.close()
 
 

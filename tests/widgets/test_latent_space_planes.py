@@ -184,6 +184,34 @@ def test_on_another_plane_the_probe_stays_at_its_code(recorder: Any) -> None:
     made.close()
 
 
+def test_a_slider_that_the_browser_puts_on_a_step_moves_no_plane(recorder: Any) -> None:
+    made = explore(first_four, view="plane", at=(0.1, 0.2, 0.1234, 0.4))
+    asked: list[Any] = []
+    made.observe(asked.append, "at")
+    slider = made._controls._sliders[2]
+    recorder.send(slider, value=0.12)
+    assert asked == []
+    recorder.send(slider, value=0.13)
+    made.wait(LONG)
+    assert made.at == pytest.approx((0.1, 0.2, 0.13, 0.4)), "one step is a move"
+    recorder.send(slider, value=0.3)  # and back before its plane is there
+    recorder.send(slider, value=0.13)
+    made.wait(LONG)
+    assert made._scene is not None
+    assert made._scene.plane.at.tolist() == pytest.approx([0.1, 0.2, 0.13, 0.4])
+    made.close()
+
+
+def test_opening_a_plane_through_the_origin_asks_for_no_other(recorder: Any) -> None:
+    made = explore(first_four, view="plane")
+    scene = made._scene
+    recorder.send(made._controls._sliders[3], value=0.0041)
+    made.wait(LONG)
+    assert made.at is None
+    assert made._scene is scene
+    made.close()
+
+
 def test_one_latent_dimension_names_the_lanes(recorder: Any) -> None:
     made = explore(first_one, labels=["lying", "upright", "lying"] * 10)
     axis = made._plane.figure.axes[1]
