@@ -7,9 +7,12 @@ meanwhile knows nothing of us, and torch's fast paths that ask a module for its 
 which die with the graph: unlike full backward hooks they leave in-place operations alone.
 """
 
+import signal
 import sys
+import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol
@@ -132,7 +135,11 @@ class StepHook:
         self._hook: Callable[..., Any] | None = hook
         self._register, self._walking = register, walking
         self._entry: Any = None
-        self._change(self._begin)
+        try:
+            self._change(self._begin)
+        except BaseException:
+            self.remove()
+            raise
 
     def become(self, hook: Callable[..., Any]) -> None:
         """From now on ``hook`` runs instead."""
@@ -202,6 +209,13 @@ def _silent(*_: Any) -> None:
 _STEP = torch.optim.Optimizer.profile_hook_step(torch.optim.Optimizer.step).__code__
 
 
+def _nearest(code: Any, frame: Any) -> Any:
+    """The first frame that runs ``code``, from ``frame`` outwards; None if there is none."""
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return frame
+
+
 def _steps(frame: Any) -> Iterator[tuple[Any, Any]]:
     """The frames of `_STEP` in a stack, each with the one that it has called."""
     inner = None
@@ -240,37 +254,45 @@ def inside_own_step(optimizer: torch.optim.Optimizer) -> bool:
 
 def forwards_under_way(module: nn.Module) -> int:
     """How many calls of ``module`` have begun and not ended in this thread."""
-    number, frame = 0, sys._getframe()
-    while frame is not None:
-        if frame.f_code is _CALL and frame.f_locals.get("self") is module:
-            number += 1
-        frame = frame.f_back  # type: ignore[assignment]
+    number, call = 0, _nearest(_CALL, sys._getframe())
+    while call is not None:
+        number += call.f_locals.get("self") is module
+        call = _nearest(_CALL, call.f_back)
     return number
 
 
 def stand_ins() -> bool:
     """Whether this thread is inside ``functional_call``, where other tensors stand in for a module's parameters."""
-    frame = sys._getframe()
-    while frame is not None:
-        if frame.f_code is _FUNCTIONAL_CALL:
-            return True
-        frame = frame.f_back  # type: ignore[assignment]
-    return False
+    return _nearest(_FUNCTIONAL_CALL, sys._getframe()) is not None
 
 
 def inside_checkpoint() -> bool:
     """Whether this thread runs a segment whose graph will be made when it is recomputed (reentrant checkpointing)."""
     checkpoint: Any = sys.modules.get("torch.utils.checkpoint")
-    frame = None if checkpoint is None else sys._getframe()
-    while frame is not None:
-        if frame.f_code is checkpoint.CheckpointFunction.forward.__code__:
-            return True
-        frame = frame.f_back
-    return False
+    return (
+        checkpoint is not None and _nearest(checkpoint.CheckpointFunction.forward.__code__, sys._getframe()) is not None
+    )
+
+
+def _backward_under_way() -> bool:
+    """Whether any thread is inside a backward pass."""
+    return any(_nearest(_BACKWARD, top) is not None for top in sys._current_frames().values())
+
+
+def at_end_of_call(callback: Callable[[Any], None]) -> Any:
+    """Call ``callback`` when the innermost call of a module ends that runs hooks now, however it ends.
+
+    It waits for as long as what is returned is held; None if there is no such call. torch makes a function for each
+    call that runs hooks and drops it at its end: this is a weak reference to it, so the modules inside know nothing.
+    """
+    call = _nearest(_CALL, sys._getframe(1))
+    inner = None if call is None else call.f_locals.get("inner")
+    return None if inner is None else weakref.ref(inner, callback)
 
 
 _CALL = nn.Module._call_impl.__code__
 _FUNCTIONAL_CALL = torch.nn.utils.stateless._functional_call.__code__
+_BACKWARD = torch.autograd.graph._engine_run_backward.__code__
 
 
 def graph_node(tensor: Tensor) -> Any:
@@ -284,9 +306,34 @@ def on_gradient(node: Any, hook: Callable[[tuple[Tensor | None, ...]], None]) ->
     return node.register_prehook(hook)
 
 
-def on_leaf(parameter: Tensor, hook: Callable[[Tensor], None]) -> Handle:
-    """``hook(gradient)`` each time a gradient of this parameter is computed, be it by ``torch.autograd.grad``."""
-    return parameter.register_hook(hook)
+class LeafHooks:
+    """Hooks on parameters, called with each gradient computed for them, be it by ``torch.autograd.grad``.
+
+    They go on when a parameter gets another type or is frozen for a while.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[Tensor, bool, Handle]] = {}
+
+    def add(self, parameter: Tensor, hook: Callable[[Tensor], None]) -> None:
+        """Call ``hook(gradient)``, instead of what was there of us."""
+        known = self._entries.get(id(parameter))
+        bare = parameter._backward_hooks is None if known is None else known[1]
+        if known is not None:
+            known[2].remove()
+        self._entries[id(parameter)] = parameter, bare, parameter.register_hook(hook)
+
+    def remove(self, parameters: Iterable[Tensor] | None = None) -> None:
+        """Take back those on ``parameters``, or all."""
+        keys = list(self._entries) if parameters is None else [id(p) for p in parameters]
+        entries = [self._entries.pop(key) for key in keys if key in self._entries]
+        for _, _, handle in entries:
+            handle.remove()
+        # torch would go on calling an empty table. A backward pass under way must find it, though.
+        if entries and not _backward_under_way():
+            for parameter, bare, _ in entries:
+                if bare and not parameter._backward_hooks:
+                    parameter._backward_hooks = None
 
 
 def on_node(node: Any, hook: Callable[[Any, Any], None]) -> Handle:
@@ -300,9 +347,35 @@ def at_end_of_backward(callback: Callable[[], None]) -> None:
 
 
 def remove(handles: Iterable[Handle]) -> None:
-    """Remove every one of ``handles``."""
+    """Remove every one of ``handles``, even if something comes between."""
+    error: BaseException | None = None
     for handle in handles:
-        handle.remove()
+        try:
+            handle.remove()
+        except BaseException as interrupt:
+            handle.remove()
+            error = interrupt
+    if error is not None:
+        raise error
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the end of the block, which is short."""
+    previous = None
+    if threading.current_thread() is threading.main_thread():
+        previous = signal.getsignal(signal.SIGINT)
+    if not callable(previous):
+        yield
+        return
+    pressed: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *args: pressed.append(args))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if pressed:
+            previous(*pressed[0])
 
 
 def modes_active() -> bool:
@@ -369,14 +442,16 @@ class Quiet:
 
     def __init__(self) -> None:
         warnings.filterwarnings("ignore", r"Using `torch\.compile\(module\)` when there are global hooks", UserWarning)
-        self._entry: Any = warnings.filters[0]
+        self._filters: Any = warnings.filters  # filterwarnings is the only public way in, and this list the way out
+        self._entry: Any = self._filters[0]
 
     def remove(self) -> None:
-        """Take the filter back, and only it."""
-        filters: Any = warnings.filters  # filterwarnings is the only public way in, and this list the only way out
-        if self._entry in filters:
-            filters.remove(self._entry)
-            self._entry = None
+        """Take the filter back, and only it: also where ``catch_warnings`` has put a copy of the list in its place."""
+        entry, self._entry = self._entry, None
+        now: Any = warnings.filters
+        for filters in (self._filters, now):
+            if entry in filters:
+                filters.remove(entry)
 
 
 @contextmanager

@@ -140,9 +140,11 @@ class Meter:
 
 
 def _let_go(steps: Steps, model: int) -> None:
-    steps.stop()
-    if _attached.get(model) is steps:
-        del _attached[model]
+    try:
+        steps.stop()
+    finally:
+        if _attached.get(model) is steps:
+            del _attached[model]
 
 
 def watch(
@@ -165,8 +167,13 @@ def watch(
     Python in sampled steps), checkpointing, autocast, several optimizers or gradient accumulation. Forwards inside
     ``torch.func`` transforms, under ``torch.inference_mode`` and in eval mode are left alone.
 
-    Without an optimizer, and from step 64 on, the next backward pass is noticed at a few of the parameters that were
-    fed last: training that then moves to others, or replaces them, is no longer seen until the meter is attached anew.
+    Without any optimizer, two forwards and backwards that somebody makes for one update, as in sharpness-aware
+    minimisation by hand, are two steps.
+
+    Without an optimizer a step is noticed by what gradients reach, also after parameters were frozen or replaced. Where
+    they go on to come, but to fewer parameters than before, one step may be missed; in loops of less than a millisecond
+    a step, those until somebody next asks the meter for anything.
+
     Graphs of training forwards without a backward pass may be held until the end of a sampled step.
 
     Parameters

@@ -3,6 +3,7 @@
 In a sampled step everything is attached, between samples a `Trigger`.
 """
 
+import contextlib
 import functools
 import weakref
 from collections.abc import Callable
@@ -16,9 +17,9 @@ from .history import History
 from .norms import Norms
 from .passes import Passes, ordinary
 from .result import GradientFlow
-from .rhythm import Rhythm, dispatch_cost
+from .rhythm import LAST, Rhythm, dispatch_cost
 from .sample import Sample
-from .sites import Sites, materialised
+from .sites import Sites
 from .trigger import Trigger
 from .weights import Weights
 
@@ -53,10 +54,10 @@ class Steps:
         self._norms = Norms()
         self._graded: set[int] = set()  # parameters whose gradient the sample has
         self._stepping_now: list[torch.optim.Optimizer] = []  # optimizers in the middle of their step, the outer first
-        self._fed: list[Any] = []  # parameters to which gradients came in the last sample
         self._tasks: set[int] = set()  # backward passes that will report their end
         self._provisional: list[Sample] = []
-        self._strangers = 0  # steps of other optimizers of this model since the last of the main one
+        self._strangers: set[int] = set()  # other optimizers of this model that stepped since the main one did
+        self._over = False  # whether the step under way has ended and is not counted yet
         self._rehearsed = False
         self._log_after = True  # unless one comes between a forward and its step
         self._costs = (0.0, 0.0)
@@ -69,8 +70,14 @@ class Steps:
         began = self.rhythm.clock()
         self.running = True
         self._costs = _costs()
-        self._quiet = [observe.Quiet()]
-        self._open()
+        try:
+            with observe.uninterrupted():
+                self._quiet = [observe.Quiet()]
+                self._open()
+        except BaseException:
+            self.running = False
+            self._let_go()
+            raise
         self.rhythm.spend(self.rhythm.clock() - began)
 
     def stop(self) -> None:
@@ -78,14 +85,18 @@ class Steps:
         self.rhythm.stop()
         self.running = False
         sample = self._sample
-        if sample is not None and self._ending != "optimizer":
-            self._guard(self._last)(sample)
-        elif self._trigger.backward_seen:
-            self._count()
-        self._let_go()
+        with observe.uninterrupted():
+            try:
+                if sample is not None and self._ending != "optimizer":
+                    self._guard(self._last)(sample)
+                elif self._trigger.backward_seen:
+                    self._count()
+            finally:
+                self._let_go()
 
     def log(self, loss: Any) -> None:
         """A loss noted by the user belongs to the step under way, or to the one that has just ended."""
+        self._trigger.awake()
         if self._sample is not None:
             self._log_after = not self._passes.forward_seen
         self.history.log(max(self.step - self._log_after, 0), loss)
@@ -107,10 +118,12 @@ class Steps:
     @property
     def num_ended(self) -> int:
         """How many steps have ended, as far as one can say now."""
+        self._trigger.awake()
         return self.step + len(self._provisional)
 
     def result(self) -> GradientFlow:
         """The record; from any thread."""
+        self._trigger.awake()
         parts, history = list(self._provisional), self.history
         for step, part in enumerate(parts, self.step):
             part.step = step
@@ -120,26 +133,39 @@ class Steps:
         return history.result(self.rhythm.overhead())
 
     def _let_go(self) -> None:
-        self._sample = None
-        self._detach()
-        observe.remove(self._quiet)
-        self._passes.release()
-        self._weights.forget()
-        self._norms.forget()
-        self._sites.forget()
+        try:
+            self._forget()
+        except BaseException:
+            self._forget()  # once more, all of it: twice does no harm
+            raise
+
+    def _forget(self) -> None:
         self._provisional = []
+        with contextlib.ExitStack() as everything:  # it goes on with the others if something comes between
+            everything.callback(self._sites.forget)
+            everything.callback(lambda: observe.remove(self._quiet))
+            self._drop(everything)
+
+    def _drop(self, everything: contextlib.ExitStack) -> None:
+        """Give up the sample under way, or the trigger."""
+        self._sample = None
+        everything.callback(self._norms.forget)
+        everything.callback(self._weights.forget)
+        everything.callback(self._passes.release)
+        everything.callback(self._detach)
 
     def _detach(self, step_hooks: bool = True) -> None:
-        observe.remove(self._handles)
-        self._trigger.disarm()
-        self._handles = []
-        if self._before_step is not None:
-            self._before_step.remove()
-            self._before_step = None
-        if step_hooks and self._after_step is not None:
-            self._after_step.remove()
-            self._after_step = None
-        self._eagerly.stop()
+        with contextlib.ExitStack() as everything:
+            everything.callback(self._eagerly.stop)
+            if step_hooks and self._after_step is not None:
+                everything.callback(self._after_step.remove)
+                self._after_step = None
+            if self._before_step is not None:
+                everything.callback(self._before_step.remove)
+                self._before_step = None
+            everything.callback(self._trigger.disarm)
+            everything.callback(observe.remove, self._handles)
+            self._handles = []
 
     def _at_step(self, hook: Callable[..., Any]) -> None:
         """What runs after any optimizer's step from now on."""
@@ -150,7 +176,7 @@ class Steps:
 
     def _guard(self, run: Callable[..., Any]) -> Callable[..., Any]:
         """``run`` as a hook: its time is noted, and if it fails the meter lets go of the model instead of harming
-        training.
+        training. If it is interrupted the interrupt is the user's, and the meter goes on.
         """
         rhythm, clock, modes_active = self.rhythm, self.rhythm.clock, observe.modes_active
 
@@ -164,10 +190,33 @@ class Steps:
             except Exception as error:
                 self._fail(error)
                 return None
+            except BaseException:
+                self._recover()
+                raise
             finally:
                 rhythm.spent += clock() - began
 
         return guarded
+
+    def _recover(self) -> None:
+        """Something came between: what is half done is given up, and counting goes on."""
+        try:
+            with observe.uninterrupted():
+                if self._sample is not None and self._over:
+                    self.step += 1
+                self._over = False
+                with contextlib.ExitStack() as everything:
+                    self._drop(everything)
+                if not self.running:
+                    self._let_go()
+                elif self._ending == "undecided" or self.rhythm.fixed(self.step):
+                    self._open()
+                else:
+                    self._wait()
+        except BaseException:
+            self.running = False
+            self._let_go()
+            raise
 
     def _fail(self, error: Exception) -> None:
         if self.failure is None:
@@ -186,10 +235,9 @@ class Steps:
         if self._sample is None:
             self._detach(step_hooks=False)
             self._eagerly.start()
-            self._handles = [
-                observe.before_forward(self._passes.interested(self._guard(self._passes.before))),
-                observe.after_forward_with_keywords(self._guard(self._passes.after)),
-            ]
+            before, after = self._passes.interested(self._guard(self._passes.before)), self._guard(self._passes.after)
+            self._handles.append(observe.before_forward(before))
+            self._handles.append(observe.after_forward_with_keywords(after))
             self._before_step = observe.before_step(self._guard(self._stepping))
             self._at_step(self._guard(self._stepped))
         self._sample = Sample(self.step, kept, self._norms)
@@ -198,11 +246,13 @@ class Steps:
 
     def _count(self) -> None:
         self.step += 1
-        self._strangers = 0
+        if self._strangers:
+            self._strangers = set()
 
     def _next(self) -> None:
         """A step has ended: attach what the next one needs."""
         self.step += 1
+        self._over = False
         due, late = self.rhythm.due(self.step), self._passes.late
         if self._rehearsed or (due and (not late or self.rhythm.fixed(self.step))):
             self._rehearsed = False
@@ -230,20 +280,23 @@ class Steps:
             leader = None if self._main is None else self._main()
             self._at_step(self._trigger.after_steps(leader, self._guard(self._passed)))
         else:
-            passed = self._guard(self._forward_passed)
-            self._trigger.before_forwards(self._model, self._awaited(), not self._fed, passed)
+            self._trigger.attentive = self.step > LAST
+            passed, few = self._guard(self._forward_passed), self.rhythm.thrifty(self.step)
+            self._trigger.before_forwards(self._model, self._is_part, self._parameters, passed, few)
 
     def _end(self) -> None:
         """The sampled step under way has ended."""
         sample = self._sample
         assert sample is not None
-        if sample.kept:
-            self._finish(sample)
-            self._write(sample)
-        else:
-            self._passes.close()
-        self._book()
-        self._next()
+        self._over = True
+        with observe.uninterrupted():
+            if sample.kept:
+                self._finish(sample)
+                self._write(sample)
+            else:
+                self._passes.close()
+            self._book()
+            self._next()
 
     def _book(self) -> None:
         calls, arrivals = self._passes.counted()
@@ -258,7 +311,6 @@ class Steps:
             sample.parameter_gradients(left)
             self._weights.after(sample.transfer, sample.change)
         sample.finish(self._weights.unchanged, everything=self._ending != "optimizer")
-        self._fed = sample.fed()
 
     def _write(self, sample: Sample) -> None:
         sample.step = self.step
@@ -359,14 +411,17 @@ class Steps:
         """Whether this optimizer of the model ends the steps; one that was found may be followed by another."""
         main = None if self._main is None else self._main()
         if main is optimizer:
-            self._strangers = 0
+            self._strangers = set()
             return True
         if self._given:
             return False
-        self._strangers += 1
-        if main is None or self._strangers > 1:
-            self._main, self._strangers = weakref.ref(optimizer), 0
+        again = id(optimizer) in self._strangers
+        if main is None or again:
+            self._main, self._strangers = weakref.ref(optimizer), set()
+            self.step += again  # its last step was one, too
+            self._trigger.disarm()  # it has the other one in mind
             return True
+        self._strangers.add(id(optimizer))
         return False
 
     def _passed(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -376,7 +431,7 @@ class Steps:
             return
         main = None if self._main is None else self._main()
         if main is optimizer or (not self._given and self._ours(optimizer) and self._leads(optimizer)):
-            self._strangers = 0
+            self._strangers = set()
             self._next()
 
     # ------------------------------------------------------------------- without an optimizer
@@ -424,26 +479,34 @@ class Steps:
         self._graded.update(everything)
         sample.parameter_gradients(everything)
 
-    def _awaited(self) -> list[Any]:
-        """Parameters of which at least one is reached by any backward pass: all of them while the cost does not matter,
-        then a few of those that were fed last.
-        """
-        thrifty = self.rhythm.thrifty(self.step)
-        candidates = self._fed if self._fed and thrifty else self._sites.parameters.values()
-        chosen = [p for p in candidates if p.requires_grad and p.is_leaf and materialised(p)]
-        return [chosen[0], chosen[len(chosen) // 2], chosen[-1]] if thrifty and len(chosen) > 3 else chosen
+    def _parameters(self) -> dict[str, Any]:
+        """Those of the model as it is now."""
+        if self._sites.refresh():
+            self._passes.activations.lively.clear()
+        return self._sites.parameters
+
+    def _is_part(self, identity: int) -> bool:
+        return self._passes.outside_used and identity in self._sites.known
 
     def _forward_passed(self, module: nn.Module, args: Any) -> None:
-        """Between samples, after a backward pass: any module is about to be called."""
+        """Between samples: the model, or a part of it that somebody calls by itself, is about to be called."""
         del args
-        if torch._C._current_graph_task_id() != -1 or not module.training or not ordinary():
+        if torch._C._current_graph_task_id() != -1:
             return
-        root = module is self._model
-        if root or (self._passes.outside_used and id(module) in self._sites.known):
-            self._trigger.forward_seen()
-            self._next()
-            if root and self._sample is not None:
-                self._passes.root_begins()
+        trigger = self._trigger
+        trigger.attentive = self.step > LAST
+        trigger.entered()
+        if not module.training or not ordinary():
+            return
+        if not trigger.backward_seen:
+            if torch.is_grad_enabled():
+                trigger.seek()
+            return
+        trigger.forward_seen()
+        self._next()
+        trigger.adapt()
+        if module is self._model and self._sample is not None:
+            self._passes.root_begins()
 
 
 def _costs() -> tuple[float, float]:
