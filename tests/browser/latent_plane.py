@@ -29,6 +29,7 @@ PIXELS = """(name) => {
 LINES = """(color) => [...document.querySelectorAll('.dlw-latent-plane path')].filter((path) =>
     getComputedStyle(path).stroke === color && path.getBoundingClientRect().width > 1).length"""
 GREY, ORANGE, GREEN = "rgb(128, 128, 128)", "rgb(213, 94, 0)", "rgb(0, 158, 115)"
+PINK = "rgb(204, 121, 167)"
 
 
 class Plane:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from latent_plane import GREEN, GREY, LINES, ORANGE, PIXELS, SETUP, Plane, drag
+from latent_plane import GREEN, GREY, LINES, ORANGE, PINK, PIXELS, SETUP, Plane, drag
 
 from dlwidgets.widgets.latent_space import LatentSpaceExplorer
 
@@ -80,6 +80,28 @@ def test_points_are_hovered_selected_and_hidden(shown):
     assert page.get_by_role("button", name="right").get_attribute("aria-pressed") == "false"
     plane.move(2.0, -2.0)
     page.wait_for_function("!document.querySelector('.dlw-tile-data').textContent.includes('right')")
+    assert notebook.errors == []
+
+
+SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+# What a browser tells of the marks inside a figure when an outline appears under a pointer that rests.
+LEAVE_THE_MARKS = """() => document.querySelectorAll('.dlw-latent-plane svg path').forEach((path) =>
+    path.dispatchEvent(new PointerEvent('pointerleave')))"""
+
+
+def test_an_outline_that_appears_under_the_pointer_does_not_end_the_hover(shown):
+    notebook, plane = shown
+    page = notebook.page
+    plane.move(2.0, 2.0)
+    page.locator(".dlw-tile-data").get_by_text("image 3, class right").wait_for()
+    page.wait_for_function(f"({LINES})('{PINK}') === 2")
+    page.evaluate(LEAVE_THE_MARKS)
+    page.evaluate(SETTLED)
+    notebook.execute("explorer.wait()")
+    assert notebook.python("explorer._plane.cloud.hovered") == 3
+    page.mouse.move(1, 1)
+    notebook.wait_for_python("explorer._plane.cloud.hovered == -1")
+    page.wait_for_function(f"({LINES})('{PINK}') === 0")
     assert notebook.errors == []
 
 

@@ -88,8 +88,9 @@ export function listen(svg: SVGSVGElement, on: Gestures): () => void {
       path = null;
       on.outlined(null);
     },
-    pointerleave: () => {
-      if (path === null) {
+    pointerleave: (event) => {
+      // capturing hears it of every mark inside too, as when an outline appears under a pointer that rests
+      if (path === null && event.target === svg) {
         on.left();
       }
     },
