@@ -459,3 +459,14 @@ def test_torchscript_that_replaces_its_buffer():
     for _ in range(2):
         assert torch.equal(posterior((module, nn.Identity()), torch.ones(3, 2)).mean, torch.ones(3, 2))
     assert module.calls.tolist() == [0.0]
+
+
+@pytest.mark.parametrize("types", [(torch.float64, torch.float32), (torch.float32, torch.float64)])
+def test_means_and_log_variances_may_be_of_two_types(types):
+    def encode(images):
+        mean = images.flatten(1)[:, :2]
+        return mean.to(types[0]), torch.full_like(mean, -2, dtype=types[1])
+
+    mean, log_variance = bind((encode, nn.Identity())).encode(torch.rand(5, 2, 2))
+    assert (mean.dtype, log_variance.dtype) == (types[0], types[0])
+    assert torch.equal(log_variance, torch.full((5, 2), -2, dtype=types[0]))

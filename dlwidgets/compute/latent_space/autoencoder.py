@@ -193,7 +193,7 @@ def _call(function: Callable[[Tensor], Any], name: str, batch: Tensor, modules: 
         return mean, None
     if log_variance[0].shape != mean.shape:
         raise ValueError(f"{name}: mean {shape(mean)} and log-variance {shape(log_variance[0])} differ in shape")
-    return mean, log_variance[0]
+    return mean, log_variance[0].to(mean.dtype)
 
 
 def _in_a_fitting_type(function: Callable[[Tensor], Any], batch: Tensor, dtypes: list[torch.dtype]) -> Any:
