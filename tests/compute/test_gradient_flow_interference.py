@@ -7,7 +7,7 @@ from typing import Any
 import gradient_flow_trainings as trainings
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules import module as module_state
 from torch.optim import optimizer as optimizer_state
 
@@ -57,3 +57,55 @@ def test_training_is_bitwise_the_same(name: str, options: dict[str, Any]) -> Non
     assert len(g.positions) > 0
     assert g.gradient_norm.shape == (len(g.steps), len(g.positions))
     assert g.update_ratio.shape == (len(g.steps), len(g.parameters))
+
+
+class DoublesInPlace(torch.autograd.Function):
+    """The identity; its backward pass doubles the gradient that it is given, in place, where it is told to."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, doubles: bool) -> Tensor:
+        ctx.doubles = doubles
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient.mul_(2) if ctx.doubles else gradient, None
+
+
+class Doubles(nn.Module):
+    doubles = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        return DoublesInPlace.apply(x, self.doubles)
+
+
+def norms_where_gradients_are_doubled(since: int, num_steps: int) -> tuple[Tensor, list[float]]:
+    """What the meter says of gradients that are changed right after they arrived, and the truth."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), Doubles(), nn.Linear(4, 4)).double()
+    x = torch.randn(3, 4).double()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    truth = []
+    with watch(model, optimizer, every=1) as flow:
+        for step in range(num_steps):
+            model[1].doubles = step >= since
+            optimizer.zero_grad()
+            output = model(x)
+            truth.append((2 * output.detach() @ model[2].weight.detach()).norm().item())
+            output.pow(2).sum().backward()
+            optimizer.step()
+    g = flow.result()
+    at = next(i for i, p in enumerate(g.positions) if p.module == "1")
+    return g.gradient_norm[:, at], truth
+
+
+def test_a_gradient_counts_as_it_arrives_whatever_is_done_to_it_afterwards():
+    found, truth = norms_where_gradients_are_doubled(since=0, num_steps=4)
+    assert found.tolist() == pytest.approx(truth, rel=1e-12)
+
+
+def test_a_gradient_that_is_changed_unexpectedly_is_unknown_once_and_right_ever_after():
+    found, truth = norms_where_gradients_are_doubled(since=2, num_steps=6)
+    assert found[2].isnan()
+    del truth[2]
+    assert found[[0, 1, 3, 4, 5]].tolist() == pytest.approx(truth, rel=1e-12)

@@ -11,19 +11,44 @@ from .. import observe
 Gradients = tuple[Tensor | None, ...]
 
 
+#: Gradients of larger outputs are looked at when they come; of others at most so many wait.
+LARGE, MOST = 1 << 15, 64
+
+
+class Waiting:
+    """Small gradients that have arrived in one backward pass, to be looked at together: (arrival, gradient, its count
+    of in-place operations, whether its norm is known).
+    """
+
+    def __init__(self) -> None:
+        self.task = -1  # the backward pass at whose end they are; -1: nobody will look
+        self.items: list[tuple[Arrival, Tensor, int, bool]] = []
+
+    def close(self) -> list["tuple[Arrival, Tensor, int, bool]"]:
+        """Hand them over; the next one finds nobody."""
+        items, self.items, self.task = self.items, [], -1
+        return items
+
+
 class Arrival:
     """The hook at the node behind one output of one call: hands the gradient of that output on.
 
-    ``position`` is negative as long as it is not known, ``forward`` the number of the forward pass.
+    ``position`` is negative as long as it is not known, ``forward`` the number of the forward pass. ``waiting``: where
+    the gradient may wait, if nobody is known to change it in place.
     """
 
-    __slots__ = ("_deliver", "_gather", "_slot", "_task", "_view", "forward", "position")
+    __slots__ = ("_deliver", "_gather", "_slot", "_task", "_view", "_waiting", "forward", "position")
 
     def __init__(
-        self, deliver: Callable[["Arrival", Tensor], None], position: int, forward: int, output: Tensor
+        self,
+        deliver: Callable[["Arrival", Tensor], None],
+        position: int,
+        forward: int,
+        output: Tensor,
+        waiting: Waiting | None = None,
     ) -> None:
         self.position, self.forward = position, forward
-        self._deliver = deliver
+        self._deliver, self._waiting = deliver, waiting
         self._slot = output.output_nr
         self._task = -1  # the last backward pass that reached the node
         self._view: View | None = None
@@ -32,12 +57,24 @@ class Arrival:
     def __call__(self, gradients: Gradients) -> None:
         """The gradients of the node's outputs have arrived."""
         gradient = gradients[self._slot]
-        if gradient is not None:
-            self._task = torch._C._current_graph_task_id()
-            if self._view is None or not self._view.spliced:
-                self._deliver(self, gradient)
-            else:
+        if gradient is None:
+            return
+        task, waiting = torch._C._current_graph_task_id(), self._waiting
+        if self._view is not None:
+            self._task = task
+            if self._view.spliced:
                 self._gather(self._view, gradient, False, self._whole)
+                return
+        elif (
+            waiting is not None
+            and waiting.task == task
+            and len(waiting.items) < MOST
+            and type(gradient) is Tensor
+            and not observe.modes_active()
+        ):
+            waiting.items.append((self, gradient, gradient._version, False))
+            return
+        self._deliver(self, gradient)
 
     def behind(self, output: Tensor, gather: Callable[..., None]) -> "Behind | None":
         """Where to listen further where ``output`` is a view: if it is overwritten in place, autograd hangs its later

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .statistics import CALM, SAFE, Floats, Transfer, long_norm, on_host, safe_norm, wide
+from .statistics import SAFE, Floats, Transfer, long_norm, on_host, safe_norm, wide
 
 #: Above this many elements squares are summed in pieces.
 LARGE = 1 << 15
@@ -51,7 +51,7 @@ class Norms:
         """`take` for several tensors that are there at once."""
         groups: dict[torch.dtype, list[tuple[Any, Tensor]]] = {torch.float32: [], torch.float64: []}
         for key, x in zip(keys, tensors, strict=True):
-            if x.numel() > LARGE or x.dtype is not torch.float32 or not on_host(x.device):
+            if x.dtype is not torch.float32 or not x.is_cpu or x.numel() > LARGE:
                 self.take(key, x, table, transfer)
             else:
                 groups[torch.float64 if key in self._extreme else torch.float32].append((key, x))
@@ -72,7 +72,7 @@ class Norms:
             table[key] = norm
         else:  # of nan and inf hypot would make inf
             table[key] = math.nan if math.isnan(known) or math.isnan(norm) else math.hypot(known, norm)
-        if CALM[0] < norm < CALM[1]:
+        if SAFE[0] < norm < SAFE[1]:
             self._extreme.discard(key)
         elif 0.0 < norm < math.inf:
             self._extreme.add(key)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .. import observe
 from .activations import Activations, tensors_in
-from .arrival import Arrival, Behind, View
+from .arrival import LARGE, MOST, Arrival, Behind, View, Waiting
 from .history import History
 from .result import Position
 from .sample import Sample
@@ -66,6 +66,11 @@ class Passes:
         self._backward: Callable[[], None] | None = None
         self._gather = guard(View.add)
         self._deliver = guard(self._arrived)
+        self._waiting = Waiting()
+        self._steady: set[int] = set()  # positions whose gradients nobody changes in place: they may wait
+        self._fragile: set[int] = set()  # and those where somebody did
+        self._settle = guard(self._look_at_gradients)
+        self._tasks: set[int] = set()  # backward passes at whose end waiting gradients are looked at
         self._take = guard(self._contributed)
         self._num_calls = 0
         self._num_arrivals = 0
@@ -74,6 +79,7 @@ class Passes:
         """Everything from now on belongs to ``sample``; ``backward`` is called whenever a gradient arrives."""
         self.sample = sample
         self._backward = backward
+        self._tasks.clear()
         self._depth, self._training, self._outside = 0, False, False
         self.forward_seen = False
         self._first = self._number + 1
@@ -89,6 +95,8 @@ class Passes:
         """The sample has ended: sum up what waits."""
         if self._outside:
             self.activations.flush()
+        self._look_at_gradients()
+        self._waiting.close()
         self._resolve()
         self.sample = None
         self._follow_anew()
@@ -107,6 +115,7 @@ class Passes:
         """Nothing is sampled for a while: remove what is left in graphs."""
         observe.remove(self._handles)
         self._handles, self._leaves = [], {}
+        self._waiting.close()
 
     def release(self) -> None:
         """Remove what is left in graphs and give memory back."""
@@ -118,6 +127,7 @@ class Passes:
 
     def restart(self) -> None:
         """The sample starts over with the next forward."""
+        self._waiting.close()
         self._first = self._number + 1
         self._ungraded, self._segment = {}, []
         self._follow_anew()
@@ -302,7 +312,8 @@ class Passes:
             arrival = self._leaves[position, node]
             arrival.forward = self._number
             return node, arrival
-        arrival = Arrival(self._deliver, position, self._number, x)
+        waiting = self._waiting if position in self._steady and x.numel() <= LARGE else None
+        arrival = Arrival(self._deliver, position, self._number, x, waiting)
         self._handles.append(observe.on_gradient(node, arrival))
         if x._is_view():
             behind = arrival.behind(x, self._gather)
@@ -339,9 +350,40 @@ class Passes:
             self._outside = False
         if arrival.position < 0:
             self._resolve()
+        task, waiting = torch._C._current_graph_task_id(), self._waiting
+        waiting.task = task
+        if task not in self._tasks:
+            self._tasks.add(task)
+            observe.at_end_of_backward(self._settle)
         if self._backward is not None:
             self._backward()
+        if len(waiting.items) >= MOST:
+            self._look_at_gradients()
         sample.arrived(arrival.position, gradient)
+        if type(gradient) is Tensor and gradient.numel() <= LARGE and arrival.position not in self._steady:
+            waiting.items.append((arrival, gradient, gradient._version, True))
+
+    def _look_at_gradients(self) -> None:
+        """Take the norms of gradients that wait, and learn which may wait the next time."""
+        items, self._waiting.items = self._waiting.items, []
+        if self.sample is None or not items:
+            return
+        at, gradients = [], []
+        for arrival, gradient, version, known in items:
+            if gradient._version != version:  # somebody works on gradients in place, and what arrived is lost
+                self._steady.discard(arrival.position)
+                self._fragile.add(arrival.position)
+            elif known:
+                self._steady.add(arrival.position)
+            if not known:
+                self._num_arrivals += 1
+                if arrival.forward < self._first:
+                    self.late = True
+                if gradient._version == version:
+                    at.append(arrival.position)
+                    gradients.append(gradient)
+        self._steady -= self._fragile
+        self.sample.arrived_together(at, gradients)
 
     def _contributed(self, key: tuple[int, int], gradient: Tensor) -> None:
         if self.sample is not None:

@@ -64,6 +64,14 @@ class Sample:
         if type(gradient) is Tensor and gradient.layout is torch.strided:
             self._norms.take(position, gradient, self.gradient, self.transfer)
 
+    def arrived_together(self, at: list[int], gradients: list[Tensor]) -> None:
+        """The same for several, in the order in which they came."""
+        plain = [i for i, x in enumerate(gradients) if type(x) is Tensor and x.layout is torch.strided]
+        keys = [at[i] for i in plain]
+        for key in keys:
+            self.gradient.setdefault(key, 0.0)
+        self._norms.together(keys, [gradients[i].detach() for i in plain], self.gradient, self.transfer)
+
     def contributed(self, key: Key, gradient: Tensor) -> None:
         """What one call contributes to the gradient of a shared parameter, or a part of it."""
         if type(gradient) is not Tensor:
@@ -134,10 +142,6 @@ class Sample:
     def moved(self) -> bool:
         """Whether any weight has changed."""
         return bool((np.nan_to_num(self.change, nan=0.0) > 0).any())
-
-    def fed(self) -> list[Any]:
-        """The parameters to which a gradient came."""
-        return [self.parameters[i] for i in sorted(self.graded)]
 
     def moments(self) -> Moments:
         """What is known of the activations, once finished."""

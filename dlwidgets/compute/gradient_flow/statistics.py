@@ -23,8 +23,6 @@ SLAB = 1 << 19
 #: Below and above these a norm computed in float32 may have lost squares; it is computed again in float64, scaled.
 SAFE = (1e-12, 1e18)
 SAFE64 = (1e-140, 1e140)
-#: Tensors with norms outside these are scaled first: many of their squares would be subnormal, which is slow.
-CALM = (1e-8, 1e8)
 #: Where the squared mean is above this multiple of the variance, the variance is taken around the mean.
 CLOSE = 8.0
 
@@ -137,7 +135,7 @@ def row_norms(
 
 def scale_for(norm: float) -> float:
     """The power of two by which a tensor with about this norm is to be multiplied before its norm is taken."""
-    if CALM[0] < norm < CALM[1] or not 0.0 < norm < math.inf:
+    if SAFE[0] < norm < SAFE[1] or not 0.0 < norm < math.inf:
         return 1.0
     return 2.0 ** -min(max(round(math.log2(norm)), -126), 126)
 
