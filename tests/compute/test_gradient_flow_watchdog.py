@@ -198,12 +198,19 @@ def test_of_fast_steps_the_count_is_right_whenever_somebody_asks(
 
 
 @pytest.mark.parametrize("switch", FORESEEN)
-def test_what_is_frozen_or_replaced_is_noticed_in_fast_loops_and_early(
+def test_what_is_frozen_or_replaced_is_noticed_in_fast_loops(
     switch: Callable[[Loop], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trigger, "FAST", float("inf"))
-    for at in (20, 90):
-        count(switch, at, False, ask=False)
+    count(switch, 90, False, ask=False)
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_training_that_moves_early_is_counted_to_the_step(
+    switch: Callable[[Loop], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trigger, "FAST", 0.0)
+    count(switch, 20, False, ask=False)
 
 
 def test_gradients_that_go_on_to_come_but_only_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:

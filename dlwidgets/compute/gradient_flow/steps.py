@@ -17,7 +17,7 @@ from .history import History
 from .norms import Norms
 from .passes import Passes, ordinary
 from .result import GradientFlow
-from .rhythm import LAST, Rhythm, dispatch_cost
+from .rhythm import Rhythm, dispatch_cost
 from .sample import Sample
 from .sites import Sites
 from .trigger import Trigger
@@ -280,7 +280,6 @@ class Steps:
             leader = None if self._main is None else self._main()
             self._at_step(self._trigger.after_steps(leader, self._guard(self._passed)))
         else:
-            self._trigger.attentive = self.step > LAST
             passed, few = self._guard(self._forward_passed), self.rhythm.thrifty(self.step)
             self._trigger.before_forwards(self._model, self._is_part, self._parameters, passed, few)
 
@@ -494,7 +493,6 @@ class Steps:
         if torch._C._current_graph_task_id() != -1:
             return
         trigger = self._trigger
-        trigger.attentive = self.step > LAST
         trigger.entered()
         if not module.training or not ordinary():
             return

@@ -37,7 +37,6 @@ class Trigger:
     def __init__(self, rhythm: Rhythm, count: Callable[[], None]) -> None:
         self.armed = False
         self.backward_seen = False  # since the last forward, where that is what it waits for
-        self.attentive = False
         self._rhythm, self._count = rhythm, count
         self._compiling = False  # whether anything could have been compiled when it was armed
         self._few = False
@@ -152,7 +151,7 @@ class Trigger:
                 self.backward_seen = False
                 count()
                 turn += 1
-                if self.attentive and (began - last >= FAST or turn > SKIP):
+                if began - last >= FAST or turn > SKIP:
                     self._exit, turn = at_end_of_call(left), 0
                 last = began
                 if self._switch is not None:
@@ -170,19 +169,18 @@ class Trigger:
             self._switch.remove()
 
     def entered(self) -> None:
-        """A forward begins. Where it is ``attentive`` the next one will be seen whether or not a gradient comes; the
-        modules inside this one run at full speed.
+        """A forward begins. The next one will be seen whether or not a gradient comes; the modules inside this one run
+        at full speed.
         """
         switch = self._switch
-        if self.attentive and switch is not None:
+        if switch is not None:
             self._exit = observe.at_end_of_call(self._left)
             if self._exit is not None:
                 switch.remove()
 
     def awake(self) -> None:
         """Look at the next forward, even if no gradient comes; from any thread."""
-        if self.attentive:
-            self._left()
+        self._left()
 
     def _left(self, _: Any = None) -> None:
         switch = self._switch
