@@ -174,7 +174,7 @@ def watch(
     they go on to come, but to fewer parameters than before, one step may be missed; in loops of less than a millisecond
     a step, those until somebody next asks the meter for anything.
 
-    Graphs of training forwards without a backward pass may be held until the end of a sampled step.
+    In a sampled step the graphs of the last few training forwards are held, also if nobody runs a backward pass.
 
     Parameters
     ----------
