@@ -13,7 +13,7 @@ export function describeFigure(svg: SVGSVGElement, name: string, content: string
   } else {
     svg.removeAttribute('aria-describedby');
   }
-  svg.prepend(title, desc);
+  svg.append(title, desc); // last: where bqplot saves a figure it takes what comes first for its content
 }
 
 /** Lets a figure take the keyboard, without JupyterLab's shortcuts hearing the same keys. */

@@ -385,6 +385,8 @@ def test_a_saved_figure_holds_the_points(notebook, dark):
     solid = picture[..., 3] > 200
     assert solid.sum() > 1000
     assert np.abs(part - expected)[solid].mean() < 12
+    numbers = image[top : top + height, :left], image[top + height :, left : left + width]
+    assert all((np.abs(margin - background) > 60).any(axis=2).sum() > 50 for margin in numbers)  # of both axes
 
 
 def test_an_exported_page_goes_on_hovering_and_selecting_without_a_kernel(chromium, tmp_path):
