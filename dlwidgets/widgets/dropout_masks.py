@@ -14,6 +14,7 @@ from dlwidgets.widgets.base import hide
 from dlwidgets.widgets.dropout_figures import (
     GREEN,
     ORANGE,
+    PINK,
     SKY,
     VERMILLION,
     YELLOW,
@@ -79,7 +80,7 @@ class Masks(Section):
             self._network, ("dot", SKY, "hidden unit (ReLU) that survives"), ("cross", VERMILLION, "dropped")
         )
         self._map = keyed(
-            self._maps, ("band", VERMILLION, "hatched: dropped"), ("bar", YELLOW, "bright: a large value")
+            self._maps, ("hatch", PINK, "dropped"), ("bar", YELLOW, "bright: a large value")
         )
         self._arrange(
             [kind, chance, steps, play, again],
