@@ -227,6 +227,7 @@ class NetworkPanel(Assigning, Exhibit):
         from dlwidgets.compute.gradient_flow.picture import (
             best_constant_curve,
             index_ticks,
+            leaving,
             training_curve,
             training_limits,
         )
@@ -237,7 +238,9 @@ class NetworkPanel(Assigning, Exhibit):
         self._curve.limit(*training_limits(training))
         self._curve.number(index_ticks(STEPS + 1))
         curve = training_curve(training)
-        put(self._loss, curve)
+        drawn, leaves = leaving(curve)
+        put(self._loss, drawn)
+        self._curve.figure.title = "test loss / var(y), leaving the chart" if leaves else "test loss / var(y)"
         show_keys(self._curve_keyed, len(curve.x) > 0, True)
         put_hints(self._loss_hints, lambda step: f"step {step}", (curve, "loss/var(y)"))
         put(self._best, best_constant_curve(STEPS))

@@ -987,6 +987,23 @@ def test_training_is_held_against_the_best_constant_and_forgotten_with_the_netwo
     assert len(panel._loss.y) == 0
 
 
+def test_a_training_that_explodes_leaves_the_chart_where_the_others_would_be(laboratory: Any) -> None:
+    panel = laboratory.left
+    panel.configuration = {"activation": "relu", "initialisation": "kaiming", "gain": 4.0, "learning_rate": 1.0}
+    panel.wait(LIMIT)
+    panel._button.click()
+    panel.wait(LIMIT)
+    finite = panel.training.ratio[panel.training.ratio.isfinite()]
+    assert finite.max() > 1e3
+    assert panel._curve.scales["y"].max <= 5
+    assert panel._loss.y.max() <= 50
+    assert "leaving" in panel._curve.figure.title
+    assert "exploded" in panel._training_words.value
+    panel.configuration = {"depth": 3, "width": 16}
+    panel.wait(LIMIT)
+    assert panel._curve.figure.title == "test loss / var(y)"
+
+
 def test_a_training_grows_on_the_screen_and_stop_keeps_what_was_done(
     laboratory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

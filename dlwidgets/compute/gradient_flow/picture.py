@@ -328,11 +328,24 @@ def profile_band(profile: Profile) -> tuple[Curve, Curve]:
     return log_curve(profile.low[both], profile.layer[both]), log_curve(profile.high[both], profile.layer[both])
 
 
+#: Of a loss/var(y) more is not shown: a worse one learns nothing, however bad it is.
+MOST_LOSS = 4.0
+
+
 def training_limits(training: Training | None) -> tuple[float, float, list[float]]:
-    """What a linear axis from 0 shows of a training's loss/var(y) (the best constant in any case), and its ticks."""
+    """What a linear axis from 0 shows of a training's loss/var(y) (the best constant in any case, and no more than
+    `MOST_LOSS`), and its ticks.
+    """
     curve = training_curve(training)
-    high = 1.1 * max(1.0, curve.high if len(curve.y) else 1.0)
+    high = 1.1 * min(max(1.0, curve.high if len(curve.y) else 1.0), MOST_LOSS)
     return 0.0, high, round_ticks(0.0, high)
+
+
+def leaving(curve: Curve) -> tuple[Curve, bool]:
+    """A curve that leaves the axis of `training_limits` as it can be drawn, and whether it does. The path of a line to
+    1e30 is none that a browser draws.
+    """
+    return replace(curve, y=curve.y.clamp(max=10 * MOST_LOSS)), len(curve.y) > 0 and curve.high > MOST_LOSS
 
 
 def training_curve(training: Training | None) -> Curve:
