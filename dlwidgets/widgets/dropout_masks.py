@@ -79,9 +79,7 @@ class Masks(Section):
         self._layer = keyed(
             self._network, ("dot", SKY, "hidden unit (ReLU) that survives"), ("cross", VERMILLION, "dropped")
         )
-        self._map = keyed(
-            self._maps, ("hatch", PINK, "dropped"), ("bar", YELLOW, "bright: a large value")
-        )
+        self._map = keyed(self._maps, ("hatch", PINK, "dropped"), ("bar", YELLOW, "bright: a large value"))
         self._arrange(
             [kind, chance, steps, play, again],
             side_by_side(
