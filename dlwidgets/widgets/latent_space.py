@@ -21,6 +21,7 @@ from dlwidgets.widgets.latent_space_words import (
     describe_failure,
     describe_problem,
     describe_space,
+    of_model,
     spelled,
     typed_code,
 )
@@ -82,6 +83,7 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
         self._explore()
 
     _trains = False
+    _goes_back = False  # whether the points are those of an older epoch than the model
 
     @classmethod
     def train(cls, images: Any, labels: Any = None, *, beta: Any = 1.0, **kwargs: Any) -> Any:
@@ -390,8 +392,8 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
             self._render_scene(self._scene)
             self._plane.manifold.opacity = self._controls.manifold.value = self.manifold
             self._controls.contours.value = self.contours
-            self._plane.show_contours(self.contours)
-            self._key.value = describe_contours(self._scene) if self.contours else ""
+            back = self._goes_back
+            self._key.value = describe_contours(self._scene, back) if self.contours else ""
             self._controls.path.value, self._controls.kind.value = self.path is not None, self.path_kind
             path = self._found.get("walk"), self.path
             if self._drawn.get("path") != path:
@@ -399,9 +401,13 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
                 self._plane.show_path(*path)
             for topic, show in self._parts().items():
                 value = self._found.get(topic)
-                if self._drawn.get(topic) is not value:
-                    self._drawn[topic] = value
+                before, was_back = self._drawn.get(topic) or (None, False)
+                if before is not value or was_back != back:
+                    self._drawn[topic] = value, back
                     show(value)
+            self._plane.show_contours(self.contours, only_prior=back)
+            failure = describe_failure(self._found.get("place"))
+            self._about.value = of_model(self._drawn["words"], back) + failure
 
     def _render_scene(self, scene: "Scene") -> None:
         if self._drawn.get("scene") is scene:
@@ -413,33 +419,33 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
         self._kl.show(scene.space.kl)
         self._controls.show_scene(scene)
         # kept for the moves of the probe: it goes through all images
-        self._drawn["words"] = self._about.value = describe_space(scene)
+        self._drawn["words"] = describe_space(scene)
         self._problem.value = describe_problem(scene)
         (self._problem.remove_class if self._problem.value else self._problem.add_class)("dlw-hidden")
         self._adopt()  # the sliders of the remaining dimensions are made once their number is known
 
     def _parts(self) -> dict[str, Callable[[Any], None]]:
+        back = self._goes_back
         chosen = f"{counted(len(self.selected), 'image')} selected"
         if len(self.selected) > MAX_SHOWN:
             chosen += f", the first {MAX_SHOWN} shown"
 
         def show_look(look: "Look | None") -> None:
             self._plane.show_look(look)
-            self._kl.show_own(None if look is None else look.kl)
+            self._kl.show_own(None if look is None else look.kl, back)
 
         def show_place(place: "Place | None") -> None:
             if place is not None:
                 self._plane.show_place(place)
-                self._about.value = self._drawn["words"] + describe_failure(place)
                 self._controls.typed.value = spelled(place.z)
 
         return {
             "look": show_look,
             "place": show_place,
             "walk": lambda value: show_path(self._path_strip, value, self.path_kind),
-            "encodings": lambda value: show_encodings(self._encodings_strip, value),
+            "encodings": lambda value: show_encodings(self._encodings_strip, value, back),
             "chosen": lambda value: show_pictures(self._selection_strip, value, f"{chosen}."),
-            "prior": self._prior_pictures.show,
+            "prior": lambda value: self._prior_pictures.show(value, back),
         }
 
     def _describe(self) -> str:

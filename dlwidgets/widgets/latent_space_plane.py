@@ -10,7 +10,7 @@ from dlwidgets.marks.decoded_grid import DecodedGrid, Manifold
 from dlwidgets.marks.decoded_picture import DecodedPicture, PointLegend
 from dlwidgets.marks.point_cloud import MAX_COLORS, PALETTE, PointCloud, point_figure
 from dlwidgets.widgets.arrays import to_plot
-from dlwidgets.widgets.latent_space_words import axis_names, class_names, describe_bars
+from dlwidgets.widgets.latent_space_words import axis_names, class_names, describe_bars, of_model
 
 if TYPE_CHECKING:
     from dlwidgets.compute.latent_space.probing import Look, Place, Walk
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_LANES, MAX_LETTERS = 20, 6  # so many classes are named at the axis, in so many letters
 PAPER = "var(--jp-layout-color0, #ffffff)"
 PRIOR_COLOR, DATA_COLOR, OWN_COLOR, PATH_COLOR = "#808080", "#d55e00", "#cc79a7", "#009e73"
+KL_TITLE, KL_TITLE_BACK = "KL by dimension, in nats", "KL of the trained model, nats"
 BAR_COLORS = [PALETTE[0], OWN_COLOR]
 
 
@@ -74,6 +75,7 @@ class LatentPlane:
         self.pan_zoom = self.figure.interaction
         self.picture = DecodedPicture(self.grid, self.cloud)
         self.legend = PointLegend(self.cloud)
+        self._has_own, self._only_prior = False, False
 
     def show_scene(self, scene: "Scene", keep_range: bool = False) -> None:
         """Another space or plane; ``keep_range`` leaves panned and zoomed scales alone."""
@@ -113,6 +115,7 @@ class LatentPlane:
         _draw(self.prior, prior)
         _draw(self.aggregated, aggregated)
         _draw(self.posterior, ())
+        self._has_own, self._only_prior = False, False
 
     def _number_lanes(self, names: list[str] | None) -> None:
         """With one latent dimension the height is a class, or means nothing (no names); None: it is a number."""
@@ -131,11 +134,18 @@ class LatentPlane:
         with self.cloud.hold_sync(), self.cloud.hold_trait_notifications():
             self.cloud.x, self.cloud.y = to_plot(points[:, 0]), to_plot(points[:, 1])
 
-    def show_contours(self, shown: bool) -> None:
-        """The outlines of the prior and of the data's codes together."""
+    def show_contours(self, shown: bool, only_prior: bool = False) -> None:
+        """The outlines of the prior and of the data's codes together; ``only_prior`` hides what a model encodes."""
+        if self._only_prior != only_prior:
+            self._only_prior = only_prior
+            parts = [self.prior] if only_prior else [self.prior, self.aggregated]
+            self.halo.x, self.halo.y = (
+                np.vstack([getattr(part, name) for part in parts if len(part.x)] or [np.zeros((0, 2))]) for name in "xy"
+            )
         self.halo.visible = shown and len(self.halo.x) > 0
         self.prior.visible = shown and len(self.prior.x) > 0
-        self.aggregated.visible = shown and len(self.aggregated.x) > 0
+        self.aggregated.visible = shown and len(self.aggregated.x) > 0 and not only_prior
+        self.posterior.visible = self._has_own and not only_prior
 
     def show_place(self, place: "Place") -> None:
         """The exact picture of a place, or that there is none."""
@@ -144,8 +154,8 @@ class LatentPlane:
 
     def show_look(self, look: "Look | None") -> None:
         """What the kernel knows of the hovered image; None hides its outline."""
+        self._has_own = look is not None and len(look.outlines) > 0
         if look is None:
-            self.posterior.visible = False
             return
         if self.picture.images is None:
             self.picture.looked_image = to_plot(look.image.values[0])
@@ -154,7 +164,6 @@ class LatentPlane:
         self.picture.looked_reconstruction = None if again is None else to_plot(again.values[0])
         self.picture.looked_at = look.index
         _draw(self.posterior, look.outlines)
-        self.posterior.visible = len(look.outlines) > 0
 
     def show_path(self, walk: "Walk | None", ends: Any) -> None:
         """A path and its ends. Without ends (None) panning comes back; ends without a path can still be dragged."""
@@ -187,7 +196,7 @@ class KLBars:
         self.figure = bqplot.Figure(
             marks=[self.bars],
             axes=[bqplot.Axis(scale=scales["x"], grid_lines="none"), self._ruler],
-            title="KL by dimension, in nats",
+            title=KL_TITLE,
             fig_margin={"top": 28, "bottom": 26, "left": 40, "right": 8},
             padding_y=0,
             display_toolbar=False,
@@ -205,8 +214,8 @@ class KLBars:
         self.box.children = [] if average is None else self.parts
         self.show_own(None)
 
-    def show_own(self, own: Any) -> None:
-        """The hovered image; None: there is none."""
+    def show_own(self, own: Any, back: bool = False) -> None:
+        """The hovered image; None: there is none. ``back``: beside the points of an older epoch."""
         values = self._average
         if values is None:
             return
@@ -215,7 +224,8 @@ class KLBars:
             self.bars.x = np.array([f"z{i + 1}" for i in range(len(values))])
         both = np.stack(rows)  # a single bar stands over its name
         self.bars.y = np.where(np.isfinite(both), both, np.float32(0))
-        self._key.value = describe_bars(np.isfinite(both).all(0))
+        self._key.value = of_model(describe_bars(np.isfinite(both).all(0)), back)
+        self.figure.title = KL_TITLE_BACK if back else KL_TITLE
         self.bars.colors = BAR_COLORS[: len(rows)]  # of a single row, bqplot gives every bar the next colour
         # bqplot 0.6.1 finds no domain by itself for grouped bars
         top = float(max(self.bars.y.max(), 0.1))

@@ -51,7 +51,8 @@ class TrainedLatentSpace(LatentSpaceExplorer):
 
     The cloud of points moves with every epoch; Stop keeps what there is. Another ``beta`` trains anew. Afterwards
     ``shown_epoch`` goes back to any of them: the points are where they were then (the training images; the held-out
-    ones are left out), while pictures and contours stay those of the trained autoencoder.
+    ones are left out). The pictures and the numbers that stay are the trained autoencoder's and say so, and what it
+    makes of the images is not outlined.
 
     Args:
         images: floats in [0, 1], (sample, *shape), a tensor or a numpy array.
@@ -247,6 +248,10 @@ class TrainedLatentSpace(LatentSpaceExplorer):
             self._beta_choice.value = self.beta
         self._state.value = self._describe_training()
 
+    @property
+    def _goes_back(self) -> bool:  # type: ignore[override]
+        return self.training is not None and self.shown_epoch not in (None, self._options["epochs"])
+
     def _render(self) -> None:
         super()._render()
         self._show_beta()
@@ -271,7 +276,12 @@ class TrainedLatentSpace(LatentSpaceExplorer):
             words = f"{words} {BOUND}"
         if self.shown_epoch is None:
             return words
-        return f"{words} Shown again: where the training images were. The pictures are the trained decoder's."
+        words += " Shown again: where the training images were. The pictures are the trained decoder's."
+        return (
+            f"{words} The outlines of posteriors are hidden: they are the trained encoder's."
+            if self._goes_back
+            else words
+        )
 
     def _describe(self) -> str:
         return f"{self._describe_training()} {super()._describe()}"

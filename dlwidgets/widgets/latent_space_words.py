@@ -74,6 +74,11 @@ def describe_space(scene: "Scene") -> str:
     return "; ".join(parts) + "." + (f" {scene.note}" if scene.note else "")
 
 
+def of_model(words: str, back: bool) -> str:
+    """What is true of the trained model, beside the points of an older epoch (``back``)."""
+    return f"Of the trained model: {words}" if back and words else words
+
+
 def describe_bars(finite: Any) -> str:
     """What the bars of the KL term are, and which are missing, given for each dimension whether it is finite."""
     lost = [f"z{i + 1}" for i, known in enumerate(finite) if not known]
@@ -85,10 +90,12 @@ CONTOURS = (
 )
 
 
-def describe_contours(scene: "Scene") -> str:
+def describe_contours(scene: "Scene", only_prior: bool = False) -> str:
     """What the lines on the plane are."""
     if not scene.plane.exact:
         return "No contours: UMAP does not map ellipses to ellipses."
+    if only_prior:
+        return CONTOURS.partition(" Orange")[0]
     stochastic, moments = scene.space.posterior.stochastic, scene.space.moments
     words = CONTOURS if stochastic else CONTOURS.replace("posteriors", "codes")
     if moments is None:
@@ -159,9 +166,9 @@ def describe_use(report: "PriorReport") -> str:
     return f" The images' own codes: {'; '.join(parts)}." if parts else ""
 
 
-def describe_failure(place: "Place") -> str:
+def describe_failure(place: "Place | None") -> str:
     """What the decoder says where it gives no picture; empty where it gives one."""
-    if not place.problem:
+    if place is None or not place.problem:
         return ""
     words = visible(place.problem)
     return f" No picture at the probe: {words if len(words) <= MAX_FAILURE else words[: MAX_FAILURE - 1] + '…'}."

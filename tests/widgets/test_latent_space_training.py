@@ -163,3 +163,37 @@ def test_a_bad_beta_among_good_ones_leaves_nothing_behind(num_models: Any) -> No
     with pytest.raises((TypeError, ValueError), match="beta"):
         LatentSpaceExplorer.train(images, labels, beta=(0, "a"), epochs=3)
     assert num_models() == before
+
+
+def test_beside_an_older_epoch_nothing_of_the_trained_model_stands_without_saying_so(recorder: Any) -> None:
+    images, labels = two_bars()
+    made = TrainedLatentSpace(images, labels, epochs=6)
+    made.wait(LONG)
+    plane, kl = made._plane, made._kl
+    recorder.send_custom(plane.cloud, {"event": "element_click", "data": {"index": 4, "x": 0.0, "y": 0.0}})
+    recorder.send(plane.cloud, hovered=4)
+    made.wait(LONG)
+    title, num_outlines = kl.figure.title, len(plane.halo.x)
+    words = [made._about.value, kl._key.value, made._prior_pictures.strip.title, made._encodings_strip.title]
+    assert plane.aggregated.visible
+    assert plane.posterior.visible
+    assert "Orange" in made._key.value
+    recorder.send(made._replay.slider, value=2)
+    then = [made._about.value, kl._key.value, made._prior_pictures.strip.title, made._encodings_strip.title]
+    assert then == [f"Of the trained model: {said}" for said in words]
+    assert kl.figure.title == "KL of the trained model, nats"
+    assert (plane.prior.visible, plane.aggregated.visible, plane.posterior.visible) == (True, False, False)
+    assert np.array_equal(plane.halo.x, plane.prior.x), "what is hidden sets nothing apart"
+    assert "Orange" not in made._key.value
+    assert "outlines of posteriors are hidden" in made._state.value
+    recorder.send(plane.cloud, hovered=5)
+    made.wait(LONG)
+    assert not plane.posterior.visible, "hovering does not bring it back"
+    assert kl._key.value.startswith("Of the trained model: ")
+    recorder.send(made._replay.slider, value=6)
+    assert kl.figure.title == title
+    assert (plane.aggregated.visible, plane.posterior.visible) == (True, True)
+    assert len(plane.halo.x) == num_outlines
+    assert made._about.value == words[0]
+    assert made._encodings_strip.title == words[3]
+    made.close()
