@@ -134,12 +134,44 @@ def put(mark: Any, curve: "Curve") -> None:
     mark.x, mark.y = to_plot(curve.x), to_plot(curve.y)
 
 
-def show_missing(mark: Any, at: Sequence[int], low: float, values: Sequence[float], names: Sequence[str]) -> None:
-    """Mark at the bottom of a log axis which of ``values`` are exactly 0 or not finite."""
-    said = ["not a number" if math.isnan(values[i]) else number(values[i]) for i in at]
-    mark.names = np.array([f"{names[i]}: {each}" for i, each in zip(at, said, strict=True)], dtype=str)
-    mark.x = np.array(at, dtype=np.float32)
-    mark.y = np.full(len(at), low, dtype=np.float32)
+class Rims:
+    """What a log axis cannot hold: exact zeros below its lowest number, what is not finite above its highest.
+
+    Attributes:
+        zeros, lost: the marks of both.
+    """
+
+    KEYS = (("falling", VERMILLION, "0"), ("rising", VERMILLION, "not finite"))
+    """For `keyed`; `shown` says which of them are drawn."""
+
+    def __init__(self, chart: Chart, **kwargs: Any) -> None:
+        self._chart = chart
+        self.zeros = chart.dots(VERMILLION, marker="triangle-down", size=50, **kwargs)
+        self.lost = chart.dots(VERMILLION, marker="triangle-up", size=50, **kwargs)
+
+    @property
+    def shown(self) -> tuple[bool, bool]:
+        """Whether there is any of either."""
+        return len(self.zeros.x) > 0, len(self.lost.x) > 0
+
+    def limit(self, low: float, high: float, ticks: Sequence[float], *, zeros: bool, lost: bool) -> None:
+        """As `Chart.limit`, with room for either if there is any."""
+        from dlwidgets.compute.gradient_flow.picture import with_rims
+
+        self._chart.limit(*with_rims(low, high, zeros, lost), ticks)
+
+    def show(self, zeros: Sequence[float], lost: Sequence[float], say: Callable[[int, bool], str]) -> None:
+        """Mark these x; ``say`` is the name of one, and is told whether it is 0."""
+        scale = self._chart.scales["y"]
+        for mark, at, y, is_zero in ((self.zeros, zeros, scale.min, True), (self.lost, lost, scale.max, False)):
+            mark.names = np.array([say(int(x), is_zero) for x in at], dtype=str)
+            mark.x = np.array(at, dtype=np.float32)
+            mark.y = np.full(len(at), y, dtype=np.float64)  # beyond what float32 holds, perhaps
+
+
+def not_finite(value: float) -> str:
+    """What a number is called that is infinite or not a number."""
+    return "not a number" if math.isnan(value) else number(value)
 
 
 def indices(x: np.ndarray, wanted: Sequence[int]) -> np.ndarray | None:

@@ -17,8 +17,8 @@ from dlwidgets.widgets.gradient_flow_charts import (
     BLUE,
     GREEN,
     ORANGE,
-    VERMILLION,
     Chart,
+    Rims,
     put,
     put_hints,
     side_by_side,
@@ -136,7 +136,7 @@ class NetworkPanel(Assigning, Exhibit):
         self._spread = self._chart.band(BLUE)
         self._median = self._chart.line(BLUE)
         self._theory = self._chart.line(ORANGE, dashed=True)
-        self._missing = self._chart.dots(VERMILLION, marker="triangle-down", size=50)
+        self._rims = Rims(self._chart)
         self._hints = self._chart.hints()
         self._curve = Chart("test loss / var(y)", "step", tick_format=".3~g", height=220)
         self._loss = self._curve.line(GREEN)
@@ -149,7 +149,7 @@ class NetworkPanel(Assigning, Exhibit):
             ("line", BLUE, "median of 5 seeds"),
             ("band", BLUE, "quartiles"),
             ("dashed", ORANGE, "theory for a small signal"),
-            ("falling", VERMILLION, "0 or not finite"),
+            *Rims.KEYS,
         )
         self._curve_keyed = keyed(
             self._curve.figure, ("line", GREEN, "this network"), ("dashed", ORANGE, "the best constant")
@@ -205,22 +205,33 @@ class NetworkPanel(Assigning, Exhibit):
         self._show_training()
 
     def _show_profile(self, profile: "Profile") -> None:
-        from dlwidgets.compute.gradient_flow.picture import index_ticks, log_curve, profile_band, profile_limits
+        from dlwidgets.compute.gradient_flow.picture import (
+            index_ticks,
+            log_curve,
+            profile_band,
+            profile_curve,
+            profile_limits,
+        )
 
         panels = [panel for panel in (self, *self.peers) if panel.result is not None]
         limits = profile_limits(*(panel.result for panel in panels))
-        for panel in panels:
-            panel._chart.limit(*limits)
+        curves = [profile_curve(panel.result) for panel in panels]
+        zeros, lost = (any(len(getattr(curve, name)) for curve in curves) for name in ("zero", "missing"))
+        for panel, curve in zip(panels, curves, strict=True):
+            panel._rims.limit(*limits, zeros=zeros, lost=lost)
+            panel._rims.show(
+                curve.zero.tolist(),
+                curve.missing.tolist(),
+                lambda layer, is_zero: f"layer {layer}: gradient norm {0 if is_zero else 'not finite'}",
+            )
         self._chart.number(index_ticks(len(profile.layer)))
-        median = log_curve(profile.median)
+        median = profile_curve(profile)
         put(self._median, median)
         put_hints(self._hints, lambda layer: f"layer {layer}", (median, "gradient norm"))
-        self._missing.x = to_plot(median.missing)
-        self._missing.y = to_plot([limits[0]] * len(median.missing))
         low, high = profile_band(profile)
         self._spread.x, self._spread.y = to_plot(low.x), to_plot([low.y.tolist(), high.y.tolist()])
         put(self._theory, log_curve(profile.median[:0] if profile.theory is None else profile.theory))
-        show_keys(self._profile_keyed, True, True, profile.theory is not None, len(median.missing) > 0)
+        show_keys(self._profile_keyed, True, True, profile.theory is not None, *self._rims.shown)
         self._words.value = " ".join(filter(None, (describe_profile(profile), describe_doubt(profile))))
 
     def _show_training(self) -> None:

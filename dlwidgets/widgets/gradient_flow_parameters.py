@@ -11,11 +11,11 @@ from dlwidgets.widgets.gradient_flow_charts import (
     BLUE,
     GREEN,
     SELECTED,
-    VERMILLION,
     Chart,
+    Rims,
     indices,
+    not_finite,
     put,
-    show_missing,
     words_label,
 )
 from dlwidgets.widgets.gradient_flow_words import describe_parameters, number
@@ -33,6 +33,7 @@ class ParameterChart:
     Attributes:
         chart: its figure and scales.
         dots: the parameters that a log axis can show.
+        rims: those that it cannot.
         choice: which quantity is shown, a key of `picture.PARAMETER_QUANTITIES`.
         keyed: the figure with its key.
         words: which parameter each number is.
@@ -44,16 +45,14 @@ class ParameterChart:
         self.chart = Chart("update / weight", "parameter", log=True)
         self._healthy = self.chart.band(GREEN)
         self.dots = self.chart.dots(BLUE, selected_style=SELECTED)
-        self.missing = self.chart.dots(VERMILLION, marker="triangle-down", size=50, selected_style=OUTLINED)
+        self.rims = Rims(self.chart, selected_style=OUTLINED)
         self.choice = ipywidgets.Dropdown(
             options=list(PARAMETER_QUANTITIES),
             description="parameters",
             style={"description_width": "initial"},  # an exported page has larger letters
             layout={"width": "230px"},
         )
-        self.keyed = keyed(
-            self.chart.figure, ("band", GREEN, "healthy, about 1e-3"), ("falling", VERMILLION, "0 or not finite")
-        )
+        self.keyed = keyed(self.chart.figure, ("band", GREEN, "healthy, about 1e-3"), *Rims.KEYS)
         self.words = words_label()
 
     def show(self, flow: "GradientFlow", quantity: str, row: int) -> None:
@@ -73,24 +72,28 @@ class ParameterChart:
         values = table[row]
         curve = log_curve(values)
         low, high = decades(table, values.new_tensor(HEALTHY if is_ratio else ()))
-        self.chart.limit(low, high, powers_of_ten(low, high))
+        zero, lost = table == 0, parameter_lost(flow, field)
+        self.rims.limit(low, high, powers_of_ten(low, high), zeros=bool(zero.any()), lost=bool(lost.any()))
         self.chart.figure.title = f"{quantity}, step {int(flow.steps[row]):,}"  # a phone shows no longer one
         said = "update/weight" if is_ratio else quantity
         names = [f"{i}: {name}, {said}" for i, name in enumerate(flow.parameters)]
         drawn = curve.x.long().tolist()
         self.dots.names = np.array([f"{names[i]} {number(float(values[i]))}" for i in drawn], dtype=str)
         put(self.dots, curve)
-        lost = ((values == 0) | parameter_lost(flow, field)[row]).nonzero().flatten().tolist()
-        show_missing(self.missing, lost, low, values.tolist(), names)
+        self.rims.show(
+            zero[row].nonzero().flatten().tolist(),
+            lost[row].nonzero().flatten().tolist(),
+            lambda i, is_zero: f"{names[i]} {0 if is_zero else not_finite(float(values[i]))}",
+        )
         width = len(names) - 0.5
         self.chart.span(-0.5, width)
         self.chart.number(index_ticks(len(names)))
         ends = [-0.5, width] if is_ratio else []
         self._healthy.x, self._healthy.y = to_plot(ends), to_plot([[edge] * len(ends) for edge in HEALTHY])
-        show_keys(self.keyed, is_ratio, len(lost) > 0)
+        show_keys(self.keyed, is_ratio, *self.rims.shown)
         self.words.value = describe_parameters(flow)
 
     def select(self, parameters: Sequence[int]) -> None:
         """Mark the parameters of a finding."""
-        for mark in (self.dots, self.missing):
+        for mark in (self.dots, self.rims.zeros, self.rims.lost):
             mark.selected = indices(mark.x, parameters)

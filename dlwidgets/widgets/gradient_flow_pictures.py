@@ -1,6 +1,5 @@
 """The pictures of GradientFlowMeter: gradients by position and through time, activations, updates, losses."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import bqplot
@@ -20,12 +19,13 @@ from dlwidgets.widgets.gradient_flow_charts import (
     SKY,
     VERMILLION,
     Chart,
+    Rims,
     indices,
+    not_finite,
     put,
     put_hints,
     put_line_or_dots,
     relabel,
-    show_missing,
     side_by_side,
     words_label,
 )
@@ -36,7 +36,6 @@ from dlwidgets.widgets.keys import keyed, show_keys
 
 if TYPE_CHECKING:
     from dlwidgets.compute.gradient_flow import GradientFlow
-    from dlwidgets.compute.gradient_flow.picture import Curve
 
 MAX_DOTS = 400
 """Above so many positions a profile is only a line: as many SVG circles would be slow."""
@@ -81,16 +80,16 @@ class FlowPictures:
         self._profile = Chart("gradient norms", "position, input to output", log=True, height=270)
         self._profile_line = self._profile.line(BLUE)
         self.profile_dots = self._profile.dots(BLUE, selected_style=SELECTED)
-        self._profile_missing = self._profile.dots(VERMILLION, marker="triangle-down", size=50)
+        self._profile_rims = Rims(self._profile)
         self.calls = CallShares()
         self._history = Chart("gradient norm by step", "step", log=True)
         self._history_line, self._history_dots = self._history.line(BLUE), self._history.dots(BLUE)
         self._history_hints = self._history.hints()
-        self._history_missing = self._history.dots(VERMILLION, marker="triangle-down", size=50)
+        self._history_rims = Rims(self._history)
         self._loss = Chart("loss", "step")
         self._loss_line, self._loss_dots = self._loss.line(GREEN), self._loss.dots(GREEN)
         self._loss_hints = self._loss.hints()
-        self._loss_missing = self._loss.dots(VERMILLION, marker="triangle-down", size=50)
+        self._loss_missing = self._loss.dots(VERMILLION, marker="triangle-up", size=50)
         self._activations = Chart("activations", "position")
         self._mean = self._activations.line(BLUE)
         self._std = self._activations.line(ORANGE)
@@ -102,10 +101,9 @@ class FlowPictures:
         self._dead = self._fractions.line(GREEN, dashed=True), self._fractions.dots(GREEN)
         self._fraction_hints = self._fractions.hints()
         self.parameters = ParameterChart()
-        lost = ("falling", VERMILLION, "not finite")
-        self._history_keyed = keyed(self._history.figure, ("line", BLUE, "no position yet"), lost)
-        self._loss_keyed = keyed(self._loss.figure, lost)
-        self._profile_keyed = keyed(self._profile.figure, ("falling", VERMILLION, "0 or not finite"))
+        self._history_keyed = keyed(self._history.figure, ("line", BLUE, "no position yet"), *Rims.KEYS)
+        self._loss_keyed = keyed(self._loss.figure, Rims.KEYS[1])
+        self._profile_keyed = keyed(self._profile.figure, *Rims.KEYS)
         self._fractions_keyed = keyed(
             self._fractions.figure,
             *(("line", SKY, "exact zeros"), ("dot", SKY, "exact zeros")),
@@ -180,6 +178,7 @@ class FlowPictures:
     def show_step(self, flow: "GradientFlow", row: int) -> None:
         """Everything about one sampled step."""
         from dlwidgets.compute.gradient_flow.picture import (
+            SHARES,
             activation_shares,
             decades,
             gradient_overflowed,
@@ -192,9 +191,10 @@ class FlowPictures:
 
         names = position_names(flow)
         step = int(flow.steps[row])
-        gradient = log_curve(flow.gradient_norm[row])
+        gradient, values = log_curve(flow.gradient_norm[row]), flow.gradient_norm[row].tolist()
         low, high = decades(flow.gradient_norm)
-        self._profile.limit(low, high, powers_of_ten(low, high))
+        zero, lost = flow.gradient_norm == 0, gradient_overflowed(flow)
+        self._profile_rims.limit(low, high, powers_of_ten(low, high), zeros=bool(zero.any()), lost=bool(lost.any()))
         self._profile.figure.title = f"gradient norms, step {step:,}"
         put(self._profile_line, gradient)
         where = gradient.x.long().tolist()
@@ -203,8 +203,11 @@ class FlowPictures:
             [f"{i}: {names[i]}, gradient norm {number(float(flow.gradient_norm[row, i]))}" for i in dots], dtype=str
         )
         self.profile_dots.x, self.profile_dots.y = to_plot(gradient.x[: len(dots)]), to_plot(gradient.y[: len(dots)])
-        lost = (gradient_overflowed(flow)[row] | (flow.gradient_norm[row] == 0)).nonzero().flatten().tolist()
-        show_missing(self._profile_missing, lost, low, flow.gradient_norm[row].tolist(), names)
+        self._profile_rims.show(
+            zero[row].nonzero().flatten().tolist(),
+            lost[row].nonzero().flatten().tolist(),
+            lambda i, is_zero: f"{i}: {names[i]}, gradient norm {0 if is_zero else not_finite(values[i])}",
+        )
         for chart in (self._profile, self._activations, self._fractions):
             chart.span(0.0, max(len(names) - 1, 1))
             chart.number(index_ticks(len(names)))
@@ -215,15 +218,12 @@ class FlowPictures:
         put(self._std, std)
         show_keys(self._activations_keyed, *(len(curve.x) > 0 for curve in (mean, std)))
         self._activations.figure.title = "activations" if len(mean.x) else "activations: none finite"
-        zeros, saturated = (
-            linear_curve(activation_shares(flow, field)[row]) for field in ("zero_fraction", "saturated_fraction")
-        )
-        dead = linear_curve(flow.dead_fraction[row])
+        zeros, saturated, dead = (linear_curve(activation_shares(flow, field)[row]) for field in SHARES)
         shown = []
         for marks, curve in ((self._zeros, zeros), (self._saturated, saturated), (self._dead, dead)):
             scattered = put_line_or_dots(*marks, curve)
             shown += [len(curve.x) > 0 and not scattered, scattered]
-        show_keys(self._profile_keyed, len(lost) > 0)
+        show_keys(self._profile_keyed, *self._profile_rims.shown)
         show_keys(self._fractions_keyed, *shown)
         if len(names) <= MAX_DOTS:
 
@@ -241,14 +241,20 @@ class FlowPictures:
         shown = 0 if position is None else position
         curve = history_curve(flow, shown)
         last = int(flow.steps[-1])
-        self._history.limit(curve.low, curve.high, curve.ticks)
+        self._history_rims.limit(
+            curve.low, curve.high, curve.ticks, zeros=len(curve.zero) > 0, lost=len(curve.missing) > 0
+        )
         self._history_keyed.children[1].children[0].value = position_names(flow)[shown]  # a title would be cut off
         self._show_steps(self._history, last)
         put(self._history_line, curve)
         put(self._history_dots, curve.where(curve.lone))
         put_hints(self._history_hints, lambda step: f"step {step:,}", (curve, "gradient norm"))
-        self._show_lost(self._history_missing, curve, "gradient norm")
-        show_keys(self._history_keyed, True, len(curve.missing) > 0)
+        self._history_rims.show(
+            curve.zero.tolist(),
+            curve.missing.tolist(),
+            lambda step, is_zero: f"step {step:,}: gradient norm {0 if is_zero else 'not finite'}",
+        )
+        show_keys(self._history_keyed, True, *self._history_rims.shown)
         self._loss.figure.title = "loss" if len(flow.loss) else "loss: none logged"
         loss = loss_curve(flow)
         low, high = loss.low, loss.high
@@ -259,7 +265,11 @@ class FlowPictures:
         put(self._loss_line, loss)
         put(self._loss_dots, loss.where(loss.lone))
         put_hints(self._loss_hints, lambda step: f"step {step:,}", (loss, "loss"))
-        self._show_lost(self._loss_missing, replace(loss, high=high), "loss")
+        self._loss_missing.names = np.array(
+            [f"step {int(step):,}: loss not finite" for step in loss.missing], dtype=str
+        )
+        self._loss_missing.x = to_plot(loss.missing)
+        self._loss_missing.y = np.full(len(loss.missing), high, dtype=np.float32)  # at the top
         show_keys(self._loss_keyed, len(loss.missing) > 0)
 
     def _show_steps(self, chart: Chart, last: int) -> None:
@@ -267,12 +277,6 @@ class FlowPictures:
 
         chart.span(0.0, max(last, 1))
         chart.number(index_ticks(max(last, 1) + 1, 5))
-
-    def _show_lost(self, mark: bqplot.Scatter, curve: "Curve", what: str) -> None:
-        """Mark at the top the steps in which something was not finite."""
-        mark.names = np.array([f"step {int(step):,}: {what} not finite" for step in curve.missing], dtype=str)
-        mark.x = to_plot(curve.missing)
-        mark.y = np.full(len(curve.missing), curve.high, dtype=np.float32)
 
     def select(self, position: int | None, row: int, rows: list[int], parameters: list[int]) -> None:
         """Mark the selected position and step, and the rows of a finding."""

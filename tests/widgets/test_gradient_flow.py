@@ -40,7 +40,7 @@ from dlwidgets.compute.gradient_flow.picture import (
 )
 from dlwidgets.widgets.busy_kernel import _Lookup
 from dlwidgets.widgets.gradient_flow import NOBODY, GradientFlowMeter
-from dlwidgets.widgets.gradient_flow_charts import relabel
+from dlwidgets.widgets.gradient_flow_charts import Rims, relabel
 from dlwidgets.widgets.gradient_flow_polling import EARLY, SHORTEST_PAUSE, Polling
 from dlwidgets.widgets.gradient_flow_words import percent
 
@@ -232,7 +232,7 @@ def test_a_verdict_is_a_sentence_that_leads_to_its_rows() -> None:
     assert (meter.position, meter._pictures.heat.boxes[:, 0].tolist()) == (0, [0])  # the module that owns them
     assert lost.sentence in meter._about.value
     parameters = meter._pictures.parameters
-    dots = [mark.x[mark.selected] for mark in (parameters.dots, parameters.missing) if mark.selected is not None]
+    dots = [mark.x[mark.selected] for mark in (parameters.dots, *rims(parameters.rims)) if mark.selected is not None]
     assert sorted(np.concatenate(dots)) == [0, 1]
     assert meter.error == ""
     meter.close()
@@ -306,6 +306,10 @@ def test_lines_say_their_numbers_under_the_mouse(trained: GradientFlowMeter) -> 
         assert len(set(mark.names)) == len(mark.names)  # bqplot leaves points of equal names without a style
 
 
+def rims(each: Rims) -> tuple[Any, Any]:
+    return each.zeros, each.lost
+
+
 def hidden(widget: Any) -> bool:
     return "dlw-hidden" in widget._dom_classes
 
@@ -340,12 +344,12 @@ def test_a_color_bar_puts_each_number_where_its_colour_is() -> None:
 def test_keys_name_only_what_is_drawn(trained: GradientFlowMeter) -> None:
     pictures = trained._pictures
     for keyed, marks in (
-        (pictures._profile_keyed, [pictures._profile_missing]),
+        (pictures._profile_keyed, [pictures._profile_rims.zeros, pictures._profile_rims.lost]),
         (pictures._fractions_keyed, [*pictures._zeros, *pictures._saturated, *pictures._dead]),
-        (pictures._history_keyed, [pictures._history_line, pictures._history_missing]),
+        (pictures._history_keyed, [pictures._history_line, *rims(pictures._history_rims)]),
         (pictures._loss_keyed, [pictures._loss_missing]),
         (pictures._heat_keyed, [SimpleNamespace(x=pictures.heat.image[~np.isfinite(pictures.heat.image)])]),
-        (pictures.parameters.keyed, [pictures.parameters._healthy, pictures.parameters.missing]),
+        (pictures.parameters.keyed, [pictures.parameters._healthy, *rims(pictures.parameters.rims)]),
     ):
         labels = keyed.children[1].children
         assert [not hidden(label) for label in labels] == [len(mark.x) > 0 for mark in marks]
@@ -637,10 +641,10 @@ def test_steps_that_are_not_finite_are_marked_and_a_single_number_is_a_dot(explo
     flow, pictures = exploded.result, exploded._pictures
     exploded.position = 2
     lost = flow.steps[~flow.gradient_norm[:, 2].isfinite()].tolist()
-    assert pictures._history_missing.x.tolist() == lost
-    assert set(pictures._history_missing.y) == {np.float32(pictures._history.scales["y"].max)}
-    assert pictures._history_missing.names[-1] == "step 15: gradient norm not finite"
-    assert not hidden(pictures._history_keyed.children[1].children[1])
+    assert pictures._history_rims.lost.x.tolist() == lost
+    assert set(pictures._history_rims.lost.y) == {pictures._history.scales["y"].max}
+    assert pictures._history_rims.lost.names[-1] == "step 15: gradient norm not finite"
+    assert [hidden(label) for label in pictures._history_keyed.children[1].children] == [False, True, False]
     assert not hidden(pictures._loss_keyed.children[1].children[0])
     bad = [step for step, loss in enumerate(flow.loss.tolist()) if not math.isfinite(loss)]
     assert pictures._loss_missing.x.tolist() == bad
@@ -649,21 +653,54 @@ def test_steps_that_are_not_finite_are_marked_and_a_single_number_is_a_dot(explo
         scale = chart.scales["x"]
         assert (scale.min, scale.max) in ((0.0, 15.0), (0.0, 19.0))
         assert len(set(chart.floor.tick_values.astype(int))) == len(chart.floor.tick_values) > 1
-    assert pictures._profile_missing.x.tolist() == list(range(len(flow.positions)))  # of the newest step
-    assert not hidden(pictures._profile_keyed.children[1].children[0])
-    assert pictures.parameters.missing.x.tolist() == list(range(len(flow.parameters)))
-    assert pictures.parameters.missing.names[0] == "0: 0.weight, update/weight: not a number"
-    exploded.parameter_quantity = "gradient norm"
-    assert pictures.parameters.missing.names[0] == "0: 0.weight, gradient norm: not a number"
-    exploded.parameter_quantity = "weight norm"
-    assert len(pictures.parameters.missing.x) == len(flow.parameters)
+    lost = pictures._profile_rims.lost
+    assert lost.x.tolist() == list(range(len(flow.positions)))  # of the newest step
+    assert set(lost.y) == {pictures._profile.scales["y"].max}
+    assert lost.y[0] > pictures._profile.ruler.tick_values[-1]
+    assert lost.marker == "triangle-up"
+    assert pictures._profile_rims.shown == (False, True)
+    assert [hidden(label) for label in pictures._profile_keyed.children[1].children] == [True, False]
+    parameters = pictures.parameters
+    for quantity in ("update/weight", "gradient norm", "weight norm"):
+        exploded.parameter_quantity = quantity.replace("/", " / ")
+        lost = parameters.rims.lost
+        assert lost.x.tolist() == list(range(len(flow.parameters)))
+        assert lost.names[0] == f"0: 0.weight, {quantity} not a number"
+        assert lost.y[0] == parameters.chart.scales["y"].max > parameters.chart.ruler.tick_values[-1]
+        assert parameters.rims.shown == (False, True)
     exploded.parameter_quantity = "update / weight"
     assert pictures._activations.figure.title == "activations: none finite"
     assert all(hidden(label) for label in pictures._activations_keyed.children[1].children)
-    assert all(len(mark.x) == 0 for mark in (*pictures._zeros, *pictures._saturated))
+    assert all(len(mark.x) == 0 for mark in (*pictures._zeros, *pictures._saturated, *pictures._dead))
+    exploded.quantity = "dead units"
+    assert np.isnan(pictures.heat.image[:, -1]).all()
     assert "gradient norm not a number; its activations are not all finite numbers." in exploded._about.value
     lone = loss_curve(replace(flow, loss=torch.tensor([3.0, math.nan]), loss_steps=torch.tensor([0, 1])))
     assert lone.lone.tolist() == [True]
+
+
+def test_an_exact_zero_stands_below_the_axis_and_not_with_what_is_not_finite() -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1))
+    with torch.no_grad():
+        model[0].bias.fill_(-100.0)  # nothing passes the ReLU
+    meter = GradientFlowMeter(model)
+    with meter:
+        train(model, torch.optim.SGD(model.parameters(), lr=0.01), 3)
+    pictures = meter._pictures
+    for chart, each, name in (
+        (pictures._profile, pictures._profile_rims, "0: 0 (Linear), gradient norm 0"),
+        (pictures._history, pictures._history_rims, "step 0: gradient norm 0"),
+        (pictures.parameters.chart, pictures.parameters.rims, "0: 0.weight, update/weight 0"),
+    ):
+        assert each.shown == (True, False)
+        assert each.zeros.names[0] == name
+        assert each.zeros.marker == "triangle-down"
+        assert set(each.zeros.y) == {chart.scales["y"].min}
+        assert 0 < chart.scales["y"].min < chart.ruler.tick_values[0] * 0.95
+    labels = pictures._profile_keyed.children[1].children
+    assert [label.value for label in labels if not hidden(label)] == ["0"]
+    assert meter.error == ""
+    meter.close()
 
 
 def test_one_finite_loss_is_a_dot() -> None:
@@ -885,7 +922,7 @@ def test_a_log_axis_gets_what_it_can_show_and_hears_of_the_rest() -> None:
     curve = log_curve(values)
     assert curve.x.tolist() == [0, 3, 5]
     assert curve.y.tolist() == [1e-44, 2.0, 1e36]
-    assert curve.missing.tolist() == [1, 4]
+    assert (curve.zero.tolist(), curve.missing.tolist()) == ([1], [4])
     assert (curve.low, curve.high) == (pytest.approx(1e-44, abs=0), pytest.approx(1e36))
     assert len(curve.ticks) <= 6
     assert linear_curve(values[2:]).x.tolist() == [1, 3]
@@ -1065,8 +1102,14 @@ def test_a_profile_beyond_float32_says_so(configuration: dict, said: str) -> Non
     panel = laboratory.left
     assert said in panel._words.value
     assert panel.error == ""
-    assert panel._missing.x.tolist() == torch.nonzero(panel.result.median == 0).flatten().tolist()
-    assert (len(panel._missing.x) > 0) == ("0" in said)
+    rims, scale = panel._rims, panel._chart.scales["y"]
+    assert rims.zeros.x.tolist() == torch.nonzero(panel.result.median == 0).flatten().tolist()
+    assert rims.lost.x.tolist() == torch.nonzero(~panel.result.median.isfinite()).flatten().tolist()
+    assert rims.shown == ("0" in said, "beyond" in said)
+    assert rims.shown == tuple(not hidden(label) for label in panel._profile_keyed.children[1].children[3:])
+    ticks = panel._chart.ruler.tick_values
+    assert all(y == scale.min < ticks[0] for y in rims.zeros.y)
+    assert all(y == scale.max > ticks[-1] for y in rims.lost.y)
     laboratory.close()
 
 

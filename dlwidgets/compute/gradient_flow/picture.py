@@ -25,6 +25,10 @@ SMALLEST, LARGEST = 1e-44, 1e36
 """What a picture's float32 numbers can hold; what lies beyond is drawn at the rim."""
 
 
+RIM = 0.08
+"""How far beyond a log axis stands what it cannot hold, as a share of its length: there on no line of its grid."""
+
+
 class Quantity(NamedTuple):
     """A table of `GradientFlow` by position: its field, and whether its numbers span powers of ten."""
 
@@ -48,7 +52,7 @@ PARAMETER_QUANTITIES = {
 }
 """Tables of `GradientFlow` by parameter: the field of each. All span powers of ten."""
 
-SHARES = ("zero_fraction", "saturated_fraction")
+SHARES = ("zero_fraction", "saturated_fraction", "dead_fraction")
 """Fields that say nothing where the activations are not finite."""
 
 
@@ -56,13 +60,14 @@ SHARES = ("zero_fraction", "saturated_fraction")
 class Curve:
     """The points that can be drawn: ``x`` and ``y`` without those where y is nan, or, on a log axis, not above 0.
 
-    ``missing`` holds the x of those on a log axis that are exactly 0 or not finite. ``low`` and ``high`` are the powers
-    of ten around y, ``ticks`` at most six of the powers between. ``lone`` says which points have no neighbour that can
-    be drawn, so that no line reaches them.
+    ``zero`` holds the x of those on a log axis that are exactly 0, ``missing`` of those that are infinite. ``low`` and
+    ``high`` are the powers of ten around y, ``ticks`` at most six of the powers between. ``lone`` says which points
+    have no neighbour that can be drawn, so that no line reaches them.
     """
 
     x: Float[Tensor, "point"]
     y: Float[Tensor, "point"]
+    zero: Float[Tensor, "zero"]
     missing: Float[Tensor, "missing"]
     low: float
     high: float
@@ -167,7 +172,7 @@ def parameter_lost(flow: GradientFlow, field: str) -> Bool[Tensor, "step paramet
 
 
 def activation_shares(flow: GradientFlow, field: str) -> Float[Tensor, "step position"]:
-    """The shares of zeros or of saturated elements, nan where the activations are not finite: those have no share."""
+    """Shares of elements or of units, nan where the activations are not finite: those have no share."""
     return getattr(flow, field).where(flow.activation_mean.isfinite(), math.nan)
 
 
@@ -226,8 +231,8 @@ def log_curve(values: Float[Tensor, "point"], x: Tensor | None = None) -> Curve:
     drawable = torch.isfinite(values) & (values > 0)
     y = values[drawable].clamp(SMALLEST, LARGEST)
     low, high = decades(y)
-    missing = places[(values == 0) | torch.isinf(values)]
-    return Curve(places[drawable], y, missing, low, high, powers_of_ten(low, high), _lone(drawable))
+    zero, missing = places[values == 0], places[torch.isinf(values)]
+    return Curve(places[drawable], y, zero, missing, low, high, powers_of_ten(low, high), _lone(drawable))
 
 
 def linear_curve(values: Float[Tensor, "point"], x: Tensor | None = None) -> Curve:
@@ -237,7 +242,7 @@ def linear_curve(values: Float[Tensor, "point"], x: Tensor | None = None) -> Cur
     y = values[drawable]
     low, high = (float(y.min()), float(y.max())) if len(y) else (0.0, 1.0)
     y = y.clamp(-LARGEST, LARGEST)
-    return Curve(places[drawable], y, places[torch.isinf(values)], low, high, (), _lone(drawable))
+    return Curve(places[drawable], y, places[:0], places[torch.isinf(values)], low, high, (), _lone(drawable))
 
 
 def _lone(drawable: Bool[Tensor, "point"]) -> Bool[Tensor, "drawn"]:
@@ -254,6 +259,12 @@ def decades(*tables: Tensor) -> tuple[float, float]:
     low = math.floor(math.log10(float(numbers.min())) + 1e-9)
     high = math.ceil(math.log10(float(numbers.max())) - 1e-9)
     return 10.0**low, 10.0 ** max(high, low + 1)
+
+
+def with_rims(low: float, high: float, zero: bool, lost: bool) -> tuple[float, float]:
+    """The ends of a log axis with room below ``low`` for exact zeros, and above ``high`` for what is not finite."""
+    room = (high / low) ** RIM
+    return low / room if zero else low, high * room if lost else high
 
 
 def powers_of_ten(low: float, high: float, most: int = 6) -> tuple[float, ...]:
@@ -320,6 +331,12 @@ def profile_limits(*profiles: Profile) -> tuple[float, float, tuple[float, ...]]
     tables = [table for p in profiles for table in (p.low, p.median, p.high, p.theory) if table is not None]
     low, high = decades(*tables)
     return low, high, powers_of_ten(low, high)
+
+
+def profile_curve(profile: Profile) -> Curve:
+    """The median of a profile; ``missing`` are the layers at which it is infinite or nan: beyond float32."""
+    curve = log_curve(profile.median, profile.layer)
+    return replace(curve, missing=profile.layer[~profile.median.isfinite()].double())
 
 
 def profile_band(profile: Profile) -> tuple[Curve, Curve]:
