@@ -78,6 +78,7 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
         self._coder, self._images, self._labels_given, self._picture_shape = coder, images, labels, picture_shape
         self._found: dict[str, Any] = {}
         self._drawn: dict[str, Any] = {}
+        self._prior_seed = 0
         super().__init__(**kwargs)
         self._build()
         self._explore()
@@ -165,7 +166,7 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
         for widget, name, handler in watched:
             widget.observe(self._react(self._unless_assigning(handler)), name)
         controls.on_rest(self._react(lambda: None if self._assigns else self._on_rest()))
-        controls.prior.on_click(self._react(lambda _: self._ask("prior", lane="long")))
+        controls.prior.on_click(self._react(lambda _: self._ask_prior()))
         plane.cloud.on_element_click(self._react(self._on_click))
         plane.cloud.on_background_click(self._react(self._on_click))
         for names, own in (
@@ -330,6 +331,11 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
             then = partial(self._took, topic)
             at_once = topic in ("place", "look")  # what is under the pointer should not wait for a thread to wake
             self._compute(jobs[topic], self._scene, *args, lane=lane, topic=topic, then=then, at_once=at_once, **kwargs)
+
+    def _ask_prior(self) -> None:
+        """The first samples are the same every time; asked for again, there are new ones."""
+        self._prior_seed = self._prior_seed + 1 if "prior" in self._found else 0
+        self._ask("prior", lane="long", seed=self._prior_seed)
 
     def _ask_path(self) -> None:
         if self.path is None:

@@ -257,6 +257,20 @@ def test_samples_of_the_prior_are_counted_by_class(explorer: LatentSpaceExplorer
     assert pictures.bars.y.sum() == pytest.approx(1)
 
 
+def test_asked_for_again_the_prior_gives_new_samples(explorer: LatentSpaceExplorer) -> None:
+    shown = []
+    for _ in range(3):
+        explorer._controls.prior.click()
+        explorer.wait(LONG)
+        shown.append(explorer._prior_pictures.strip.pictures.tobytes())
+    assert len(set(shown)) == 3
+    explorer.refresh()
+    explorer.wait(LONG)
+    explorer._controls.prior.click()
+    explorer.wait(LONG)
+    assert explorer._prior_pictures.strip.pictures.tobytes() == shown[0], "the first ones are the same every time"
+
+
 class Linear4(nn.Module):
     """Four latent dimensions, encoded and decoded by a fixed rotation."""
 
