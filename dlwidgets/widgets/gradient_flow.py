@@ -212,15 +212,17 @@ class GradientFlowMeter(Assigning, Exhibit):
             options=[("none", NOBODY)], description="position", layout={"width": "min(320px, 100% - 4px)"}
         )
         self._slider = ipywidgets.IntSlider(
-            min=0, max=0, description="back to", readout=False, disabled=True, layout={"width": "min(300px, 100%)"}
+            min=0, max=0, description="back to", readout=False, layout={"flex": "1 1 0", "min_width": "0"}
         )
+        self._shown_step = ipywidgets.Label(layout={"flex": "0 0 auto", "min_width": "64px"})
+        back = ipywidgets.HBox([self._slider, self._shown_step], layout={"width": "min(340px, 100%)"})
         self._follow = ipywidgets.ToggleButton(
             True,
             description="newest step",
-            tooltip="follow the newest step; switch off to go back by the slider",
+            tooltip="follow the newest step; to go back drag the slider or click a cell",
             layout={"width": "120px"},
         )
-        self._controls = ipywidgets.Box([self._follow, self._slider, self._quantity_choice, self._position_choice])
+        self._controls = ipywidgets.Box([self._follow, back, self._quantity_choice, self._position_choice])
         self._controls.add_class("dlw-flow-controls")
         for widget, name in (
             (self._slider, "Step to look back at, by sample"),
@@ -277,8 +279,7 @@ class GradientFlowMeter(Assigning, Exhibit):
     # What a person changes
 
     def _on_slider(self, change: Any) -> None:
-        # A browser that falls behind a training may send back what it was sent before: not a person's wish
-        if self.step is not None:
+        if self.result is not None and change["new"] < len(self.result.steps):
             self.step = int(self.result.steps[change["new"]])
 
     def _on_follow(self, change: Any) -> None:
@@ -378,7 +379,8 @@ class GradientFlowMeter(Assigning, Exhibit):
             self._slider.max = len(flow.steps) - 1
             self._slider.send_state("max")  # by itself: a browser that hears of the value first cuts it to the old end
         self._slider.value = row
-        self._follow.value = self._slider.disabled = self.step is None
+        self._shown_step.value = f"step {int(flow.steps[row]):,}"
+        self._follow.value = self.step is None
         self._quantity_choice.value = self.quantity
         self._pictures.parameters.choice.value = self.parameter_quantity
         self._label(self._pictures.parameters.chart.figure, f"{self.parameter_quantity} by parameter")

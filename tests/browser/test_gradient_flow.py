@@ -86,6 +86,37 @@ def test_it_is_drawn_and_answers_clicks_while_the_cell_still_trains(notebook):
     assert opened.errors == []
 
 
+def test_the_slider_can_be_dragged_while_the_cell_trains_and_only_a_person_lets_go_of_the_newest_step(notebook):
+    opened = notebook([MAKE, TRAIN.format(stop="False")])
+    page = opened.page
+    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 6})  # it falls behind
+    opened.command("notebook:run-cell-and-select-next")
+    page.wait_for_function(f"{STATE}.startsWith('Nothing seen yet')")
+    opened.command("notebook:run-cell-and-select-next")  # never ends by itself
+    handle = page.locator(".dlw-flow-controls .noUi-handle").first
+    newest = page.get_by_role("button", name="newest step")
+    step = "(document.querySelector('.dlw-flow-controls .widget-hbox .widget-label:last-child')?.textContent ?? '')"
+    page.wait_for_function(f"/^step [\\d,]{{3,}}$/.test({step})")
+    for _ in range(8):  # redraws that move the slider
+        page.wait_for_function(f"{step} !== {page.evaluate(step)!r}")
+    assert "mod-active" in newest.get_attribute("class")
+    handle.scroll_into_view_if_needed()
+    box, rail = handle.bounding_box(), page.locator(".dlw-flow-controls .noUi-target").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(rail["x"] + rail["width"] / 2, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.move(rail["x"] - 20, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    page.wait_for_function(f"{step} === 'step 0'")
+    page.locator("text.mainheading").get_by_text("gradient norms, step 0", exact=True).wait_for()
+    assert "mod-active" not in newest.get_attribute("class")
+    newest.click()
+    page.wait_for_function(f"{step} !== 'step 0'")
+    opened.command("notebook:interrupt-kernel")
+    page.wait_for_function(f"{STATE}.startsWith('Done: ')")
+    assert opened.errors == []
+
+
 def test_a_page_that_is_reloaded_while_the_cell_trains_shows_it_and_answers(notebook):
     opened = notebook([MAKE, TRAIN.format(stop="False")])
     page = opened.page

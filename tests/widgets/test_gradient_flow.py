@@ -147,9 +147,11 @@ def test_a_click_on_a_cell_goes_back_to_its_step_and_shows_its_position(trained:
 
 
 def test_controls_and_traits_follow_each_other(trained: Any, recorder: Any) -> None:
-    recorder.send(trained._slider, value=1)  # a browser that falls behind sends what it was sent
-    assert trained.step is None
-    assert trained._slider.disabled
+    assert (trained._slider.disabled, trained._shown_step.value) == (False, "step 15")
+    recorder.send(trained._slider, value=2)  # lets go of the newest step
+    assert (trained.step, trained._follow.value, trained._shown_step.value) == (3, False, "step 3")
+    recorder.send(trained._follow, value=True)
+    assert (trained.step, trained._slider.value, trained._shown_step.value) == (None, 4, "step 15")
     recorder.send(trained._follow, value=False)
     assert trained.step == 15
     recorder.send(trained._slider, value=1)
@@ -426,6 +428,8 @@ def test_it_redraws_from_its_own_thread_while_the_loop_keeps_this_one_busy(recor
         heat = recorder.state[meter._pictures.heat.comm.comm_id]
         assert meter.attached
     assert len(heat["image"]["shape"]) == 2
+    assert meter.step is None  # the slider went with the newest step, and has not let go of it
+    assert meter._slider.value == meter._slider.max == len(meter.result.steps) - 1 > 0
     meter.close()
 
 
