@@ -83,7 +83,7 @@ class NetworkPanel(Assigning, Exhibit):
         return _to_configuration(proposal["value"])
 
     def name_it(self, letter: str, differences: Sequence[str]) -> None:
-        """Head the panel with a letter and what sets it apart from its neighbour."""
+        """Head the panel with a letter and what it is, above all what sets it apart from its neighbour."""
         self._name.value = f"<h4>Network {letter}" + (f": {', '.join(differences)}" if differences else "") + "</h4>"
         self._name.layout.display = None
 
@@ -299,9 +299,14 @@ class GradientLaboratory(Exhibit):
             part.wait(timeout)
 
     def _name_panels(self) -> None:
-        """Which network is which, by what they differ in; below each other on a phone one cannot see both."""
+        """Which network is which, by what they differ in; below each other on a phone one cannot see both.
+
+        One shared layer is named in any case.
+        """
         a, b = self.left.configuration, self.right.configuration
         names = [name for name in vars(a) if getattr(a, name) != getattr(b, name)]
+        if a.shared and b.shared:
+            names.append("shared")  # nobody would guess it
         for letter, panel in (("A", self.left), ("B", self.right)):
             panel.name_it(letter, [_say(name, getattr(panel.configuration, name)) for name in names])
 

@@ -1,5 +1,6 @@
 """The laboratory says where its theory fails, which network is which, and what its pictures belong to."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -46,6 +47,8 @@ def test_each_network_is_named_by_what_sets_it_apart(laboratory: Any) -> None:
     assert right._name.value == "<h4>Network B: depth 8</h4>"
     left.configuration = {"depth": 8, "width": 16}
     assert left._name.value == "<h4>Network A</h4>"
+    left.configuration = right.configuration = dataclasses.replace(left.configuration, shared=True)
+    assert left._name.value == "<h4>Network A: one shared layer</h4>"
 
 
 def test_a_training_that_was_stopped_says_so(laboratory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
