@@ -54,7 +54,7 @@ class CallShares:
         self.chart.number(index_ticks(len(shared.positions)))
         names = [
             f"call {call}: norm {number(float(shared.gradient_norm[row, call]))}, "
-            f"{number(float(shared.share[row, call]))} of the whole"
+            f"{number(float(shared.share[row, call]))} of the sum of squares"
             for call in calls
         ]
         self.dots.names = np.array(names, dtype=str)

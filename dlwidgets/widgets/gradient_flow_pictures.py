@@ -31,7 +31,7 @@ from dlwidgets.widgets.gradient_flow_charts import (
 )
 from dlwidgets.widgets.gradient_flow_color_bar import ColorBar
 from dlwidgets.widgets.gradient_flow_parameters import ParameterChart
-from dlwidgets.widgets.gradient_flow_words import FUNCTIONAL, HINT, number, position_names
+from dlwidgets.widgets.gradient_flow_words import FUNCTIONAL, HINT, NORMS, number, position_names
 from dlwidgets.widgets.keys import keyed, show_keys
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ class FlowPictures:
             display_toolbar=False,
             layout=ipywidgets.Layout(width="auto", min_width="240px", height="270px"),
         )
-        self._profile = Chart("gradient norms", "position, input to output", log=True, height=270)
+        self._profile = Chart("gradient norm at outputs", "position, input to output", log=True, height=270)
         self._profile_line = self._profile.line(BLUE)
         self.profile_dots = self._profile.dots(BLUE, selected_style=SELECTED)
         self._profile_rims = Rims(self._profile)
         self.calls = CallShares()
-        self._history = Chart("gradient norm by step", "step", log=True)
+        self._history = Chart("gradient norm at output, by step", "step", log=True)
         self._history_line, self._history_dots = self._history.line(BLUE), self._history.dots(BLUE)
         self._history_hints = self._history.hints()
         self._history_rims = Rims(self._history)
@@ -113,11 +113,11 @@ class FlowPictures:
         self._activations_keyed = keyed(
             self._activations.figure, ("line", BLUE, "mean"), ("line", ORANGE, "standard deviation")
         )
-        functional = words_label()
-        functional.value = FUNCTIONAL
+        meaning = words_label()
+        meaning.value = f"{NORMS} {FUNCTIONAL}"
         heat = ipywidgets.VBox([self.heat_figure, self.color_bar.figure])
         self._heat_keyed = keyed(heat, ("hatch", PINK, HATCHED[False]))
-        self.top = ipywidgets.VBox([side_by_side(self._profile_keyed, self._heat_keyed), self.readout, functional])
+        self.top = ipywidgets.VBox([side_by_side(self._profile_keyed, self._heat_keyed), self.readout, meaning])
         self.below = ipywidgets.VBox(
             [
                 side_by_side(self._history_keyed, self.calls.box),
@@ -166,7 +166,8 @@ class FlowPictures:
         steps = flow.steps[self._columns].tolist()
         at = sorted({round(i * (len(steps) - 1) / 4) for i in range(5)})
         relabel(self._column_axis, [column + 0.5 for column in at], [str(steps[column]) for column in at])
-        self.heat_figure.title = f"{quantity}{' (log10)' if logarithmic else ''}"
+        where = " at outputs" if quantity == "gradient norm" else ""
+        self.heat_figure.title = f"{quantity}{where}{' (log10)' if logarithmic else ''}"
         rows = index_ticks(len(flow.positions))
         relabel(self._row_axis, [i + 0.5 for i in rows], [str(i) for i in rows])
         self.readout.rows = position_names(flow)
@@ -195,7 +196,7 @@ class FlowPictures:
         low, high = decades(flow.gradient_norm)
         zero, lost = flow.gradient_norm == 0, gradient_overflowed(flow)
         self._profile_rims.limit(low, high, powers_of_ten(low, high), zeros=bool(zero.any()), lost=bool(lost.any()))
-        self._profile.figure.title = f"gradient norms, step {step:,}"
+        self._profile.figure.title = f"gradient norm at outputs, step {step:,}"
         put(self._profile_line, gradient)
         where = gradient.x.long().tolist()
         dots = where[:MAX_DOTS]

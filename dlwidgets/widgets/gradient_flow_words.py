@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
 HINT = "Point at a cell for its number; click it to see that position and that step. Rows run from input to output."
 FUNCTIONAL = "Positions are modules: what forward calls as a function, such as torch.relu(x), has no row of its own."
+NORMS = (
+    "The gradient norm of a position is that of dL/d(its output), over the whole batch; that of a parameter is that of "
+    "dL/d(parameter)."
+)
 NO_PARAMETERS = "This model has no parameters, so there is nothing in it to train."
 NOTHING = "Nothing was seen, and nothing is watched now."
 OTHER_OPTIMIZER = (
@@ -106,7 +110,7 @@ def describe_position(flow: "GradientFlow", position: int, row: int) -> str:
             lines.append(
                 f"{visible(shared.parameter)} is used at {len(shared.positions)} positions: this one contributes a "
                 f"gradient of norm {number(float(shared.gradient_norm[row, call]))}, "
-                f"{number(float(shared.share[row, call]))} of the whole."
+                f"{number(float(shared.share[row, call]))} of the sum of squares over the calls."
             )
     verdicts = verdicts_on(flow, position)
     lines += [f"{verdict.kind}: {visible(verdict.sentence)}" for verdict in verdicts]

@@ -543,11 +543,12 @@ class TestVerdicts:
         model = nn.Sequential(
             nn.Linear(42, 128), nn.Sigmoid(), *[nn.Linear(128, 128), nn.Sigmoid()] * 24, nn.Linear(128, 1)
         )
-        g = run(model, size=(64, 42), rate=0.01)
+        g = run(model, steps=2, size=(64, 42), rate=0.01)
         v = verdict(g, "shared module")
         assert "24 positions, one weight" in v.sentence
-        assert "nearly all of its gradient" in v.sentence
-        assert "the last call" in v.sentence
+        share = f"{v.evidence['largest_share']:.1%} of the sum of squares over the calls"
+        assert f"nearly all of its gradient ({share}) comes from the last call" in v.sentence
+        assert v.sentence.endswith(f" Median of the last {len(g.steps)} sampled steps.")
         assert v.evidence["last_share"] > 0.9
         assert v.evidence["first_gradient_norm"] < 1e-18
         assert v.evidence["parameter_gradient_norm"] > 1e-2
@@ -555,6 +556,7 @@ class TestVerdicts:
         assert len(v.positions) == 24
         vanishing = verdict(g, "vanishing")
         assert vanishing.evidence["ratio"] < 1e-15
+        assert vanishing.sentence.endswith(f" Median of the last {len(g.steps)} sampled steps.")
         assert vanishing.positions[0] == Position("0", 0, "Linear")
 
     def test_exploding(self) -> None:

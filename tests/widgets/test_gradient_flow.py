@@ -192,7 +192,8 @@ def test_parameters_are_shown_by_update_gradient_or_weight(trained: Any, recorde
             values = getattr(flow, field)[row]
             np.testing.assert_allclose(parameters.dots.y, values, rtol=1e-6)
             assert parameters.dots.names[1] == f"1: 0.bias, {quantity} {float(values[1]):.4g}"
-            assert parameters.chart.figure.title == f"{quantity}, step {int(flow.steps[row])}"
+            of = " of parameters" if quantity == "gradient norm" else ""
+            assert parameters.chart.figure.title == f"{quantity}{of}, step {int(flow.steps[row])}"
             assert parameters.chart.scales["y"].min <= float(values.min())
             assert parameters.chart.scales["y"].max >= float(values.max())
         assert len(parameters._healthy.x) == 0  # the band is about the ratio
@@ -256,7 +257,7 @@ def test_a_shared_gradient_is_split_by_call_and_a_dot_leads_to_its_position(reco
     scale = calls.chart.scales["y"]
     assert scale.min <= calls.dots.y[0] < calls.dots.y[-1] <= scale.max
     norm, share = float(shared.gradient_norm[-1, 0]), float(shared.share[-1, 0])
-    assert calls.dots.names[0] == f"call 0: norm {norm:.4g}, {share:.4g} of the whole"
+    assert calls.dots.names[0] == f"call 0: norm {norm:.4g}, {share:.4g} of the sum of squares"
     assert calls.dots.selected is None
     norm_key, picked_key = calls.box.children[1].children
     assert (hidden(norm_key), hidden(picked_key)) == (False, True)
@@ -266,7 +267,7 @@ def test_a_shared_gradient_is_split_by_call_and_a_dot_leads_to_its_position(reco
     assert calls.dots.selected.tolist() == [23]
     assert (hidden(norm_key), hidden(picked_key)) == (False, False)
     norm, share = float(shared.gradient_norm[-1, 23]), float(shared.share[-1, 23])
-    said = f"this one contributes a gradient of norm {norm:.4g}, {share:.4g} of the whole."
+    said = f"this one contributes a gradient of norm {norm:.4g}, {share:.4g} of the sum of squares over the calls."
     assert f"2.weight is used at 24 positions: {said}" in meter._about.value
     assert meter.error == ""
     meter.close()
@@ -393,6 +394,10 @@ def test_it_says_what_the_numbers_of_an_axis_are_and_what_has_no_row(trained: Gr
     assert trained._pictures.parameters.words.value == f"Parameters: {said}."
     texts = [getattr(child, "value", "") for child in trained._pictures.top.children]
     assert any("torch.relu(x), has no row" in text for text in texts)
+    assert any("of a position is that of dL/d(its output), over the whole batch" in text for text in texts)
+    pictures = trained._pictures
+    assert pictures._profile.figure.title == "gradient norm at outputs, step 15"
+    assert pictures.heat_figure.title == "gradient norm at outputs (log10)"
     cost = re.escape("Steps 0, 1, 3, 7, … 63 are looked at whatever that costs: ")
     assert re.search(
         rf"sampled, the last one step 15\. {cost}so far [\d.]+ % of the training's own time", trained._state.value
@@ -604,7 +609,7 @@ def test_a_cell_without_a_number_says_why(exploded: GradientFlowMeter) -> None:
     exploded.quantity = "activation mean"
     assert reason(2, 4) == "activation mean is not a number"
     exploded.quantity = "saturated"
-    assert reason(1, 0) == reason(1, 4) == "has no such number"  # a Linear
+    assert reason(1, 0) == reason(1, 4) == "has no derivative of its own: nothing to saturate"  # a Linear
     assert reason(2, 4) == "saturated is not a number"
     exploded.quantity = "zeros"
     assert reason(2, 4) == "zeros is not a number"

@@ -176,7 +176,12 @@ def activation_shares(flow: GradientFlow, field: str) -> Float[Tensor, "step pos
     return getattr(flow, field).where(flow.activation_mean.isfinite(), math.nan)
 
 
-REASONS = ("not used in this step", "no gradient arrived in this step", "{} is not a number", "has no such number")
+REASONS = (
+    "not used in this step",
+    "no gradient arrived in this step",
+    "{} is not a number",
+    "has no derivative of its own: nothing to saturate",
+)
 """Why a cell of a heat map is empty; the braces stand for its quantity."""
 
 

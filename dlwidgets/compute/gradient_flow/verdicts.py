@@ -170,6 +170,12 @@ def _recent(table: Tensor, window: int) -> np.ndarray:
     return result
 
 
+def _median(flow: GradientFlow) -> str:
+    """What `_recent` has given, as a sentence to follow; empty for a single step."""
+    number = min(flow.thresholds.window, len(flow.steps))
+    return f" Median of the last {number} sampled steps." if number > 1 else ""
+
+
 def _and_more(names: list[str], most: int = 3) -> str:
     shown = ", ".join(names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
@@ -234,6 +240,7 @@ def _vanishing(flow: GradientFlow, background: Background) -> Iterator[Verdict]:
     )
     if value == 0.0:
         sentence = f"The gradient vanishes: at {flow.positions[worst]} it is exactly zero."
+    sentence += _median(flow)
     evidence = {
         "gradient_norm": float(gradient[worst]),
         "later_gradient_norm": float(later[worst]),
@@ -267,7 +274,7 @@ def _exploding(flow: GradientFlow, background: Background) -> Iterator[Verdict]:
         sentence = (
             f"The gradient explodes on its way back: at {flow.positions[worst]} its norm is {positive[worst]:.1e}, "
             f"{value:.1e} times that at {flow.positions[last]}, {layers} positions later: "
-            f"a factor {value ** (1 / layers):.2f} per position."
+            f"a factor {value ** (1 / layers):.2f} per position.{_median(flow)}"
         )
         evidence = {
             "gradient_norm": float(positive[worst]),
@@ -332,10 +339,11 @@ def _shared(flow: GradientFlow, background: Background) -> Iterator[Verdict]:
         call = flow.positions[positions[top]]
         which = "the last call" if top == len(positions) - 1 else "the first call" if top == 0 else f"{call}"
         weights = "one weight" if len(names) > 1 or names[0].endswith("weight") else "one parameter"
+        squares = f"{share[top]:.1%} of the sum of squares over the calls"
         if share[top] >= limits.dominated:
-            split = f"nearly all of its gradient ({share[top]:.1%}) comes from {which}"
+            split = f"nearly all of its gradient ({squares}) comes from {which}"
         else:
-            split = f"the largest part of its gradient ({share[top]:.1%}) comes from {which}"
+            split = f"the largest part of its gradient ({squares}) comes from {which}"
         split += f"; the first call contributes a gradient of norm {norm[0]:.1e}, the last one of {norm[-1]:.1e}"
         evidence = {
             "num_positions": float(len(positions)),
@@ -350,6 +358,7 @@ def _shared(flow: GradientFlow, background: Background) -> Iterator[Verdict]:
             column = flow.parameters.index(shared.parameter)
             evidence["parameter_gradient_norm"] = float(_recent(flow.parameter_gradient_norm, limits.window)[column])
         sentence = f"{what} at {len(positions)} positions: {len(positions)} positions, {weights}; {split}."
+        sentence += _median(flow)
         yield Verdict("shared module", sentence, evidence, _named(flow, positions), names)
 
 
@@ -393,7 +402,7 @@ def _saturated(flow: GradientFlow, background: Background) -> Iterator[Verdict]:
     more = f" (and {len(order) - 1} more positions above {limits.saturated_fraction:.0%})" if len(order) > 1 else ""
     sentence = (
         f"{share[worst]:.1%} of the outputs of {flow.positions[worst]} are saturated{more}: "
-        "there the derivative is below 1 % of its maximum."
+        f"there the derivative is below 1 % of its maximum.{_median(flow)}"
     )
     evidence = {
         "saturated_fraction": float(share[worst]),
@@ -416,7 +425,7 @@ def _lost(flow: GradientFlow, background: Background) -> Iterator[Verdict]:
     names = [flow.parameters[i] for i in order]
     sentence = (
         f"Updates are lost to rounding in {_and_more(names)}: {share[worst]:.1%} of the elements of {names[0]} that "
-        "have a gradient stay exactly as they were, the update being below one ulp of the weight."
+        f"have a gradient stay exactly as they were, the update being below one ulp of the weight.{_median(flow)}"
     )
     evidence = {
         "lost_fraction": float(share[worst]),
