@@ -46,8 +46,19 @@ def as_unit_images(value: Any, name: str) -> Float[Tensor, "sample ..."]:
         raise ValueError(f"{name}: expected finite values in [0, 1], got {_num_non_finite(images)} that are NaN or inf")
     low, high = float(images.min()), float(images.max())
     if low < -_ROUNDING or high > 1 + _ROUNDING:
-        raise ValueError(f"{name}: expected values in [0, 1], got values from {low:g} to {high:g}")
+        raise ValueError(
+            f"{name}: expected values in [0, 1], got values from {low:g} to {high:g}; {_how_to_fit(low, high)}"
+        )
     return images.to("cpu", torch.float32).clamp(0, 1)
+
+
+def _how_to_fit(low: float, high: float) -> str:
+    """What brings values from ``low`` to ``high`` into [0, 1]; those of bytes are seldom all there."""
+    if low >= 0:
+        return f"divide by {255 if 128 <= high <= 255 else high:g}"
+    if high <= low:
+        return f"add {-low:g}"
+    return f"add {-low:g} and divide by {high - low:g}"
 
 
 def as_codes(value: Any, name: str) -> Float[Tensor, "code latent"]:
