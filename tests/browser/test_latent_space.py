@@ -1,6 +1,7 @@
 """LatentSpaceExplorer in a real JupyterLab, and in a page without a kernel."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -379,3 +380,24 @@ def test_odd_input_is_said_or_shown_and_the_explorer_goes_on(notebook):
     assert page.evaluate(seen, GREY) == 3
     assert page.evaluate(seen, ORANGE) == 1
     assert opened.errors == []
+
+
+def test_a_clicked_image_is_called_so_and_a_typed_code_out_of_sight_is_said(shown):
+    notebook, plane = shown
+    page = notebook.page
+    page.mouse.click(*plane.point(2.0, -2.0))
+    page.locator(".dlw-tile-data").get_by_text("the clicked image 1, class right").wait_for()
+    page.locator(".dlw-filmstrip").get_by_text("The clicked image 1 encoded 8 times").wait_for()
+    plane.move(-2.0, 2.0)
+    page.locator(".dlw-tile-data").get_by_text(re.compile("^image 2, class left")).wait_for()
+    page.get_by_text("Pink: image 2.").wait_for()
+    typed = page.get_by_role("textbox", name="Code of the probe, numbers separated by commas")
+    typed.fill("9, 9")
+    typed.press("Enter")
+    here = page.locator(".dlw-tile-here figcaption")
+    here.get_by_text("z1 9, z2 9: decoded exactly; outside of what the plot shows").wait_for()
+    page.locator(".dlw-tile-data").get_by_text("the clicked image 1, class right").wait_for()
+    page.get_by_text("Pink: image").wait_for(state="hidden")
+    notebook.execute("explorer._plane.cloud.scales['x'].max = explorer._plane.cloud.scales['y'].max = 10.0")
+    here.get_by_text(re.compile("z2 9: decoded exactly$")).wait_for()
+    assert notebook.errors == []

@@ -1,4 +1,4 @@
-import { DOMWidgetModel, DOMWidgetView, unpack_models } from '@jupyter-widgets/base';
+import { DOMWidgetModel, DOMWidgetView, unpack_models, WidgetModel } from '@jupyter-widgets/base';
 
 import { arraySerializer, NDArray } from '../arrays';
 import type { PointCloudModel } from '../marks/point_cloud_model';
@@ -7,7 +7,7 @@ import { MODULE_NAME, MODULE_VERSION, PROTOCOL } from '../version';
 import type { DecodedGridModel } from './decoded_grid';
 import { Picture, pictureOf, Screen } from './picture';
 import { SourceFrame } from './source_frame';
-import { describePlace, describePoint, Source } from './words';
+import { describePlace, describePoint, isOutOfSight, Source } from './words';
 
 /** The name of the performance measures from a new place to its picture, and how many are kept. */
 const MEASURE = 'dlwidgets:decode';
@@ -123,6 +123,9 @@ export class DecodedPictureView extends DOMWidgetView {
       'change:images change:reconstructions change:looked_at change:looked_image change:looked_reconstruction change:classes',
       this.showPoint,
     );
+    for (const scale of this.scales) {
+      this.listenTo(scale, 'domain_changed', this.sayLater);
+    }
     // the colour of curves is known once the canvas is in the page
     void this.displayed.then(() => {
       this.showHere();
@@ -136,6 +139,16 @@ export class DecodedPictureView extends DOMWidgetView {
 
   private get grid(): DecodedGridModel {
     return this.model.get('grid');
+  }
+
+  private get scales(): (WidgetModel & { domain: number[] })[] {
+    const { x, y } = this.cloud.get('scales');
+    return [x, y];
+  }
+
+  /** From where to where the axes go. */
+  private get domains(): number[][] {
+    return this.scales.map(({ domain }) => domain);
   }
 
   private get place(): number[] {
@@ -204,6 +217,10 @@ export class DecodedPictureView extends DOMWidgetView {
   private show({ box, screen }: Tile, picture: Picture | null, curve: boolean): void {
     screen.paint(picture, curve);
     box.classList.toggle('dlw-tile-empty', picture === null);
+    this.sayLater();
+  }
+
+  private sayLater(): void {
     this.saying ||= window.setTimeout(() => {
       this.saying = 0;
       this.say();
@@ -215,10 +232,12 @@ export class DecodedPictureView extends DOMWidgetView {
     const { model, cloud, place, index } = this;
     const known = index >= 0;
     const color = known ? cloud.cloud.color?.[index] : undefined;
+    const clicked = index === cloud.get('clicked');
+    const names: string[] = model.get('axis_names');
     const name = color === undefined ? undefined : (model.get('classes') as string[])[color];
     for (const [{ screen, caption }, words] of [
-      [this.here, describePlace(model.get('axis_names'), place, this.source)],
-      [this.data, known ? describePoint(index, name, model.get('image_curve')) : 'hover a point: its picture'],
+      [this.here, describePlace(names, place, this.source, isOutOfSight(names, place, this.domains))],
+      [this.data, known ? describePoint(index, name, model.get('image_curve'), clicked) : 'hover a point: its picture'],
       [this.again, known ? 'its reconstruction' : 'and its reconstruction'],
     ] as const) {
       if (caption.textContent !== words) {

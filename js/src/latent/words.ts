@@ -17,17 +17,30 @@ function coordinate(value: number): string {
   return words.replace('e+', 'e').replaceAll('-', '−');
 }
 
-/** Where the probe is and how far to trust its picture. */
-export function describePlace(names: string[], place: number[], source: Source): string {
+/** What the figure shows beyond its scales to each side, as a share of them: its padding. */
+const PADDING = 0.027;
+
+/** Whether a place lies where the plot shows nothing, given the ends of its axes; those without a name mean nothing. */
+export function isOutOfSight(names: string[], place: number[], domains: number[][]): boolean {
+  return place.slice(0, names.length).some((value, i) => {
+    const [low, high] = [Math.min(...domains[i]), Math.max(...domains[i])];
+    const beyond = PADDING * (high - low);
+    return value < low - beyond || value > high + beyond;
+  });
+}
+
+/** Where the probe is, how far to trust its picture, and whether it is out of sight. */
+export function describePlace(names: string[], place: number[], source: Source, outOfSight = false): string {
   if (place.length !== 2) {
     return 'Move over the plane to decode it.';
   }
   const parts = place.slice(0, names.length).map((value, i) => `${names[i]} ${coordinate(value)}`);
-  return `${parts.join(', ')}: ${SOURCES[source]}`;
+  const said = [SOURCES[source], outOfSight ? 'outside of what the plot shows' : ''].filter(Boolean);
+  return `${parts.join(', ')}: ${said.join('; ')}`;
 }
 
 /** What to call a point's own picture. */
-export function describePoint(index: number, className: string | undefined, curve: boolean): string {
-  const point = `${curve ? 'data point' : 'image'} ${index}`;
+export function describePoint(index: number, className: string | undefined, curve: boolean, clicked = false): string {
+  const point = `${clicked ? 'the clicked ' : ''}${curve ? 'data point' : 'image'} ${index}`;
   return className === undefined ? point : `${point}, class ${className}`;
 }
