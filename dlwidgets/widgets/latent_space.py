@@ -21,6 +21,7 @@ from dlwidgets.widgets.latent_space_words import (
     describe_failure,
     describe_problem,
     describe_space,
+    named,
     of_model,
     spelled,
     typed_code,
@@ -68,7 +69,7 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
         **kwargs: Any,
     ) -> None:
         from dlwidgets.compute.latent_space.pictures import as_picture_shape
-        from dlwidgets.compute.latent_space.scene import bind_apart, check_data
+        from dlwidgets.compute.latent_space.scene import bind_apart, check_data, noun_of
 
         # Bad input is refused, and all is known that validates a trait, before any widget is made.
         self._autoencoder = autoencoder
@@ -76,6 +77,7 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
         images, labels = check_data(images, labels)
         picture_shape = as_picture_shape(picture_shape)
         self._coder, self._images, self._labels_given, self._picture_shape = coder, images, labels, picture_shape
+        self._noun = noun_of(images, picture_shape)
         self._found: dict[str, Any] = {}
         self._drawn: dict[str, Any] = {}
         self._prior_seed = 0
@@ -201,8 +203,9 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
             return
         space = self._scene.space
         point, code = point_of(self._scene, change["new"])
+        self._found.pop("look", None)  # the probe leaves the image that it was at
         with self._assigning():
-            self._plane.cloud.pointer = list(point)
+            self._plane.cloud.pointer, self._plane.cloud.hovered = list(point), -1
         if not self._scene.plane.exact:
             self._ask("place", point, z=code)
         elif space.latent_dim > 2 and through:
@@ -399,7 +402,7 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
             self._plane.manifold.opacity = self._controls.manifold.value = self.manifold
             self._controls.contours.value = self.contours
             back = self._goes_back
-            self._key.value = describe_contours(self._scene, back) if self.contours else ""
+            self._key.value = named(describe_contours(self._scene, back), self._noun) if self.contours else ""
             self._controls.path.value, self._controls.kind.value = self.path is not None, self.path_kind
             path = self._found.get("walk"), self.path
             if self._drawn.get("path") != path:
@@ -418,27 +421,31 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
     def _render_scene(self, scene: "Scene") -> None:
         if self._drawn.get("scene") is scene:
             return
-        same_box = self._drawn.get("box") == scene.box
+        keep_range = self._keeps_range(scene)
         self._drawn |= {"scene": scene, "box": scene.box, "place": None, "look": None}
-        self._plane.show_scene(scene, keep_range=same_box)
+        self._plane.show_scene(scene, keep_range=keep_range)
         self._plane.cloud.selected = self.selected
-        self._kl.show(scene.space.kl)
+        self._kl.show(scene.space.kl, self._noun)
         self._controls.show_scene(scene)
         # kept for the moves of the probe: it goes through all images
-        self._drawn["words"] = describe_space(scene)
+        self._drawn["words"] = named(describe_space(scene), self._noun)
         self._problem.value = describe_problem(scene)
         (self._problem.remove_class if self._problem.value else self._problem.add_class)("dlw-hidden")
         self._adopt()  # the sliders of the remaining dimensions are made once their number is known
 
+    def _keeps_range(self, scene: "Scene") -> bool:
+        """Whether another scene leaves alone what part of the plane is shown."""
+        return bool(self._drawn.get("box") == scene.box)
+
     def _parts(self) -> dict[str, Callable[[Any], None]]:
-        back = self._goes_back
-        chosen = f"{counted(len(self.selected), 'image')} selected"
+        noun, back = self._noun, self._goes_back
+        chosen = f"{counted(len(self.selected), noun)} selected"
         if len(self.selected) > MAX_SHOWN:
             chosen += f", the first {MAX_SHOWN} shown"
 
         def show_look(look: "Look | None") -> None:
             self._plane.show_look(look)
-            self._kl.show_own(None if look is None else look.kl, back)
+            self._kl.show_own(look, back)
 
         def show_place(place: "Place | None") -> None:
             if place is not None:
@@ -449,9 +456,9 @@ class LatentSpaceExplorer(Selectable, Assigning, Exhibit):
             "look": show_look,
             "place": show_place,
             "walk": lambda value: show_path(self._path_strip, value, self.path_kind),
-            "encodings": lambda value: show_encodings(self._encodings_strip, value, back),
+            "encodings": lambda value: show_encodings(self._encodings_strip, value, noun, back),
             "chosen": lambda value: show_pictures(self._selection_strip, value, f"{chosen}."),
-            "prior": lambda value: self._prior_pictures.show(value, back),
+            "prior": lambda value: self._prior_pictures.show(value, noun, back),
         }
 
     def _describe(self) -> str:

@@ -56,7 +56,9 @@ class PlaneControls:
         self.path = _toggle("path", "pictures along a path; drag its ends, or click two places", 64)
         self.kind = ipywidgets.Dropdown(options=["linear", "spherical"], layout={"width": "100px"})
         self.prior = ipywidgets.Button(
-            description="samples of the prior", tooltip="decode samples of N(0, I); again: new ones", layout={"width": "170px"}
+            description="samples of the prior",
+            tooltip="decode samples of N(0, I); again: new ones",
+            layout={"width": "170px"},
         )
         self.view = ipywidgets.Dropdown(
             options=[("principal components", "pca"), ("two dimensions", "plane"), ("UMAP, approximate", "umap")],

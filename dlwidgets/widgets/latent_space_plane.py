@@ -10,7 +10,7 @@ from dlwidgets.marks.decoded_grid import DecodedGrid, Manifold
 from dlwidgets.marks.decoded_picture import DecodedPicture, PointLegend
 from dlwidgets.marks.point_cloud import MAX_COLORS, PALETTE, PointCloud, point_figure
 from dlwidgets.widgets.arrays import to_plot
-from dlwidgets.widgets.latent_space_words import axis_names, class_names, describe_bars, of_model
+from dlwidgets.widgets.latent_space_words import axis_names, class_names, describe_bars, named, of_model
 
 if TYPE_CHECKING:
     from dlwidgets.compute.latent_space.probing import Look, Place, Walk
@@ -29,7 +29,7 @@ class LatentPlane:
     Attributes:
         cloud: the codes of the images; its probe is what is decoded.
         grid, manifold: the decoder's pictures over the plane.
-        prior, aggregated, posterior: outlines of the prior, of the data's codes together, and of the hovered image.
+        prior, aggregated, posterior: outlines of the prior, of all codes together, and of the image at the probe.
         halo: what sets the first two apart from the points below them.
         path, ends: a path and what it is dragged by.
         figure, picture, legend: what is displayed.
@@ -83,8 +83,7 @@ class LatentPlane:
 
         space, (x_range, y_range) = scene.space, scene.box
         if not keep_range:
-            for name, (low, high) in zip("xy", scene.box, strict=True):
-                self.cloud.scales[name].min, self.cloud.scales[name].max = low, high
+            self.show_range(scene.box)
         colors = None if space.labels is None else space.labels.clamp(max=MAX_COLORS - 1)
         self.cloud.set_points(to_plot(scene.points[:, 0]), to_plot(scene.points[:, 1]), colors)
         if scene.grid is None:
@@ -116,6 +115,11 @@ class LatentPlane:
         _draw(self.aggregated, aggregated)
         _draw(self.posterior, ())
         self._has_own, self._only_prior = False, False
+
+    def show_range(self, box: Any) -> None:
+        """The part of the plane to show."""
+        for name, (low, high) in zip("xy", box, strict=True):
+            self.cloud.scales[name].min, self.cloud.scales[name].max = low, high
 
     def _number_lanes(self, names: list[str] | None) -> None:
         """With one latent dimension the height is a class, or means nothing (no names); None: it is a number."""
@@ -153,7 +157,7 @@ class LatentPlane:
         self.picture.exact_at, self.picture.estimated = list(place.point), not place.exact
 
     def show_look(self, look: "Look | None") -> None:
-        """What the kernel knows of the hovered image; None hides its outline."""
+        """What the kernel knows of the image at the probe; None hides its outline."""
         self._has_own = look is not None and len(look.outlines) > 0
         if look is None:
             return
@@ -178,7 +182,7 @@ class LatentPlane:
 
 
 class KLBars:
-    """The KL term of each latent dimension: of all images, and of the hovered one; no bar where it is not finite."""
+    """The KL term of each latent dimension: of all images, and of that at the probe; no bar where it is not finite."""
 
     MAX_DIMENSIONS = 32
 
@@ -206,25 +210,29 @@ class KLBars:
         self._key.add_class("dlw-latent-words")
         self.box = ipywidgets.VBox()
         self._average: np.ndarray | None = None
+        self._noun = "image"
         self.parts = [self.figure, self._key]
 
-    def show(self, average: Any) -> None:
-        """The average over all images; None: a deterministic encoder, no bars."""
+    def show(self, average: Any, noun: str = "image") -> None:
+        """The average over all images, or what they are called; None: a deterministic encoder, no bars."""
+        self._noun = noun
         self._average = None if average is None else to_plot(average)[: self.MAX_DIMENSIONS]
         self.box.children = [] if average is None else self.parts
         self.show_own(None)
 
-    def show_own(self, own: Any, back: bool = False) -> None:
-        """The hovered image; None: there is none. ``back``: beside the points of an older epoch."""
+    def show_own(self, look: "Look | None", back: bool = False) -> None:
+        """The image at the probe; None: there is none. ``back``: beside the points of an older epoch."""
         values = self._average
         if values is None:
             return
+        own = None if look is None else look.kl
+        index = None if look is None or own is None else look.index
         rows = [values] if own is None else [values, to_plot(own)[: self.MAX_DIMENSIONS]]
         if len(self.bars.x) != len(values):
             self.bars.x = np.array([f"z{i + 1}" for i in range(len(values))])
         both = np.stack(rows)  # a single bar stands over its name
         self.bars.y = np.where(np.isfinite(both), both, np.float32(0))
-        self._key.value = of_model(describe_bars(np.isfinite(both).all(0)), back)
+        self._key.value = of_model(named(describe_bars(np.isfinite(both).all(0), index), self._noun), back)
         self.figure.title = KL_TITLE_BACK if back else KL_TITLE
         self.bars.colors = BAR_COLORS[: len(rows)]  # of a single row, bqplot gives every bar the next colour
         # bqplot 0.6.1 finds no domain by itself for grouped bars

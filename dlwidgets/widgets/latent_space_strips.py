@@ -10,7 +10,7 @@ from dlwidgets.marks.decoded_picture import Filmstrip
 from dlwidgets.marks.point_cloud import PALETTE
 from dlwidgets.widgets.arrays import to_plot
 from dlwidgets.widgets.base import visible
-from dlwidgets.widgets.latent_space_words import describe_coverage, describe_use, number, of_model, spelled
+from dlwidgets.widgets.latent_space_words import describe_coverage, describe_use, named, number, of_model, spelled
 
 if TYPE_CHECKING:
     from dlwidgets.compute.latent_space.pictures import Pictures
@@ -37,14 +37,14 @@ def show_path(strip: Filmstrip, walk: "Walk | None", kind: str) -> None:
         show_pictures(strip, walk.pictures, f"Along the {kind} path, {number(walk.length)} long: drag its ends.")
 
 
-def show_encodings(strip: Filmstrip, encodings: "Encodings | None", back: bool = False) -> None:
-    """One image encoded several times."""
+def show_encodings(strip: Filmstrip, encodings: "Encodings | None", noun: str = "image", back: bool = False) -> None:
+    """One image, or what it is called, encoded several times."""
     if encodings is None:
         show_pictures(strip, None, "")
         return
     count = len(encodings.codes)
     what = "a new z each time" if encodings.stochastic else "a deterministic encoder gives the same z each time"
-    title = f"Image {encodings.index} encoded {count} times and decoded: {what}."
+    title = f"The clicked {noun} {encodings.index} encoded {count} times and decoded: {what}."
     captions = [spelled(code[:2]) for code in encodings.codes] if encodings.codes.shape[1] <= 2 else []
     show_pictures(strip, encodings.pictures, of_model(title, back), captions)
 
@@ -69,14 +69,14 @@ class PriorPictures:
         self.box = ipywidgets.VBox([self.strip])
         self.box.add_class("dlw-latent-prior")
 
-    def show(self, report: "PriorReport | None", back: bool = False) -> None:
+    def show(self, report: "PriorReport | None", noun: str = "image", back: bool = False) -> None:
         """None hides both."""
         if report is None:
             show_pictures(self.strip, None, "")
             self.box.children = [self.strip]
             return
         coverage = report.coverage
-        title = of_model(f"{describe_coverage(coverage)}.{describe_use(report)}", back)
+        title = of_model(named(f"{describe_coverage(coverage)}.{describe_use(report)}", noun), back)
         show_pictures(self.strip, report.samples, title)
         shown = coverage is not None and 1 < len(coverage.classes) <= MAX_CLASSES
         self.box.children = [self.strip, self.figure] if shown else [self.strip]

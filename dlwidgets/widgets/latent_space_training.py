@@ -8,10 +8,11 @@ import traitlets
 
 from dlwidgets.widgets.base import Exhibit
 from dlwidgets.widgets.latent_space import LatentSpaceExplorer
-from dlwidgets.widgets.latent_space_words import BOUND, CONTOURS, describe_training, number
+from dlwidgets.widgets.latent_space_words import BOUND, CONTOURS, axis_names, describe_training, named, number
 
 if TYPE_CHECKING:
     from dlwidgets.compute.latent_space import VAE, Snapshot
+    from dlwidgets.compute.latent_space.scene import Scene
 
 BETAS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """What the slider of beta offers, besides the value that it starts with."""
@@ -100,6 +101,8 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         self._compact, self._options = compact, options
         self._snapshot: VAE | Snapshot | None = None
         self._waits = False
+        self._others: tuple[TrainedLatentSpace, ...] = ()
+        self._span: Any = None
         self.training: VAE | None = None
         super().__init__(None, images, labels, **kwargs)
         with self._assigning():
@@ -161,8 +164,25 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         return self._plane.cloud
 
     def share_pointer(self, others: "Sequence[TrainedLatentSpace]") -> None:
-        """Have the probe follow those of other spaces, in the browser."""
+        """Have the probe follow those of other spaces, in the browser, and the axes span as much as theirs."""
         self._plane.picture.others = [other.cloud for other in others]
+        with self._lock:
+            self._others = tuple(others)
+            self._share_span()
+
+    def _keeps_range(self, scene: "Scene") -> bool:
+        return bool(self._others) or super()._keeps_range(scene)
+
+    def _share_span(self) -> None:
+        """Panels with the same axes show the same part of them: what is equally large in two of them looks so."""
+        from dlwidgets.compute.latent_space.scene import common_box
+
+        scenes = {panel: panel._scene for panel in (self, *self._others) if panel._scene is not None}
+        for panel, scene in scenes.items():
+            span = common_box([other.box for other in scenes.values() if axis_names(other) == axis_names(scene)])
+            if self._others and panel._span != span:
+                panel._span = span
+                panel._plane.show_range(span)
 
     @property
     def legend(self) -> ipywidgets.Widget:
@@ -254,6 +274,7 @@ class TrainedLatentSpace(LatentSpaceExplorer):
 
     def _render(self) -> None:
         super()._render()
+        self._share_span()
         self._show_beta()
         with self._assigning():
             self._replay.show(self.shown_epoch, ready=self.training is not None)
@@ -274,14 +295,12 @@ class TrainedLatentSpace(LatentSpaceExplorer):
         words = describe_training(self.beta, self._options["epochs"], self._snapshot, self.shown_epoch, self._waits)
         if not self._compact and self._snapshot is not None:
             words = f"{words} {BOUND}"
-        if self.shown_epoch is None:
-            return words
-        words += " Shown again: where the training images were. The pictures are the trained decoder's."
-        return (
-            f"{words} The outlines of posteriors are hidden: they are the trained encoder's."
-            if self._goes_back
-            else words
-        )
+        words = named(words, self._noun)
+        if self.shown_epoch is not None:
+            words += f" Shown again: where the training {self._noun}s were. The pictures are the trained decoder's."
+        if self._goes_back:
+            words += " The outlines of posteriors are hidden: they are the trained encoder's."
+        return words
 
     def _describe(self) -> str:
         return f"{self._describe_training()} {super()._describe()}"
@@ -322,7 +341,7 @@ class LatentSpaceComparison(Exhibit):
                 self._own(ipywidgets.jslink((first.cloud, "hidden"), (explorer.cloud, "hidden")))
         row = ipywidgets.Box(list(self.explorers))
         row.add_class("dlw-row")
-        key = ipywidgets.Label(f"{CONTOURS} {BOUND}")
+        key = ipywidgets.Label(named(f"{CONTOURS} {BOUND}", first._noun))
         key.add_class("dlw-latent-words")
         self.children = [first.legend, row, key]
 

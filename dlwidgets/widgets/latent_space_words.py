@@ -27,6 +27,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
+def named(words: str, noun: str) -> str:
+    """The same words about what is called an image, or by another ``noun``."""
+    return words.replace("image", noun).replace("Image", noun.capitalize())
+
+
 def class_names(space: "LatentSpace") -> list[str]:
     """A name for every class; of very many only the first."""
     return [visible(str(name)) for name in space.classes[:MAX_NAMES]]
@@ -79,10 +84,12 @@ def of_model(words: str, back: bool) -> str:
     return f"Of the trained model: {words}" if back and words else words
 
 
-def describe_bars(finite: Any) -> str:
-    """What the bars of the KL term are, and which are missing, given for each dimension whether it is finite."""
+def describe_bars(finite: Any, index: int | None = None) -> str:
+    """What the bars of the KL term are, the second ones those of the image ``index``, and which are missing, given for
+    each dimension whether it is finite."""
     lost = [f"z{i + 1}" for i, known in enumerate(finite) if not known]
-    return "Blue: all images. Pink: the hovered one." + (f" Not finite: {', '.join(lost)}." if lost else "")
+    own = "" if index is None else f" Pink: image {index}."
+    return f"Blue: all images.{own}" + (f" Not finite: {', '.join(lost)}." if lost else "")
 
 
 CONTOURS = (
@@ -104,7 +111,7 @@ def describe_contours(scene: "Scene", only_prior: bool = False) -> str:
         words = words.replace("s of all images together", " of this image")
     elif moments.num_left_out:
         words = words.replace("of all images", f"of all images but {moments.num_left_out:,}")
-    return words + (" Pink: the posterior of the hovered image, at 1 and 2." if stochastic else "")
+    return words + (" Pink: the posterior of the image at the probe, at 1 and 2." if stochastic else "")
 
 
 def describe_problem(scene: "Scene") -> str:

@@ -204,12 +204,50 @@ def test_the_prior_and_the_codes_together_are_outlined(explorer: LatentSpaceExpl
     assert (halo.visible, prior.visible, together.visible) == (False, False, False)
 
 
+def test_each_image_is_called_what_was_done_to_it_and_a_typed_code_leaves_the_one_at_the_probe(
+    explorer: LatentSpaceExplorer, recorder: Any
+) -> None:
+    cloud, key = explorer._plane.cloud, explorer._kl._key
+    recorder.send_custom(cloud, {"event": "element_click", "data": {"index": 2, "x": -0.5, "y": 1.0}})
+    recorder.send(cloud, clicked=2, hovered=3, pointer=[0.5, -1.0])  # the arrow keys lead to another one
+    explorer.wait(LONG)
+    assert explorer._plane.posterior.visible
+    assert key.value == "Blue: all images. Pink: image 3."
+    recorder.send(explorer._controls.typed, value="0.1, 0.2")
+    explorer.wait(LONG)
+    assert cloud.hovered == -1
+    assert not explorer._plane.posterior.visible
+    assert explorer._kl.bars.y.shape == (1, 2)
+    assert key.value == "Blue: all images."
+    assert explorer._encodings_strip.title.startswith("The clicked image 2 encoded 8 times")
+    assert "hovered" not in f"{explorer._key.value} {explorer._about.value}"
+
+
+def test_signals_are_called_data_points(recorder: Any) -> None:
+    made = explore(
+        autoencoder=(lambda x: encode(x), lambda z: decode(z).flatten(1)), images=images_of(CODES).flatten(1)
+    )
+    recorder.send_custom(made._plane.cloud, {"event": "element_click", "data": {"index": 2, "x": -0.5, "y": 1.0}})
+    recorder.send(made._plane.cloud, hovered=1)
+    made._controls.prior.click()
+    made.selected = (0, 1)
+    made.wait(LONG)
+    strips = made._encodings_strip.title, made._selection_strip.title, made._prior_pictures.strip.title
+    said = " ".join([made._description, made._key.value, made._kl._key.value, *strips])
+    assert "6 data points in 2 latent dimensions; 2 classes" in said
+    assert "The clicked data point 2 encoded" in said
+    assert "2 data points selected." in said
+    assert "Pink: data point 1." in said
+    assert "image" not in said.lower()
+    made.close()
+
+
 def test_clicking_a_point_encodes_it_again(explorer: LatentSpaceExplorer, recorder: Any) -> None:
     click = {"event": "element_click", "data": {"index": 2, "x": -0.5, "y": 1.0}}
     recorder.send_custom(explorer._plane.cloud, click)
     explorer.wait(LONG)
     strip = explorer._encodings_strip
-    assert strip.title == "Image 2 encoded 8 times and decoded: a new z each time."
+    assert strip.title == "The clicked image 2 encoded 8 times and decoded: a new z each time."
     assert len({picture.tobytes() for picture in strip.pictures}) == 8, "no two pictures agree"
     recorder.send_custom(explorer._plane.cloud, {"event": "background_click", "data": {"index": -1, "x": 0, "y": 0}})
     assert strip.pictures is None

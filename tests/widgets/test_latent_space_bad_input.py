@@ -54,11 +54,11 @@ def is_json(value: Any) -> bool:
 @pytest.mark.parametrize(
     ("encode", "words", "key"),
     [
-        (nowhere, "4 images not drawn, because the code is not finite", "Not finite: z1, z2."),
+        (nowhere, "4 data points not drawn, because the code is not finite", "Not finite: z1, z2."),
         (without_variance_in_z2, "KL not finite in 1 of 2 latent dimensions", "Not finite: z2."),
-        (one_everywhere, "1 image not drawn, because the posterior is not finite or beyond 1e30", ""),
-        (one_far_away, "1 image not drawn, because the posterior is not finite or beyond 1e30", ""),
-        (one_everywhere, "Orange: the posteriors of all images but 1 together, at 2.", ""),
+        (one_everywhere, "1 data point not drawn, because the posterior is not finite or beyond 1e30", ""),
+        (one_far_away, "1 data point not drawn, because the posterior is not finite or beyond 1e30", ""),
+        (one_everywhere, "Orange: the posteriors of all data points but 1 together, at 2.", ""),
     ],
 )
 def test_what_is_not_finite_is_said_and_the_scale_of_the_bars_stays_finite(
@@ -75,14 +75,14 @@ def test_what_is_not_finite_is_said_and_the_scale_of_the_bars_stays_finite(
     assert is_json(scale.max)
     assert np.isfinite(made._kl._ruler.tick_values).all()
     assert np.isfinite(bars.y).all()
-    assert made._kl._key.value.endswith(key or "the hovered one.")
+    assert made._kl._key.value.endswith(key or "Pink: data point 0.")
     made.close()
 
 
 def test_a_code_of_a_deterministic_encoder_that_is_too_large_is_said(recorder: Any) -> None:
     made = explore(lambda x: one_far_away(x)[0])
-    assert "1 image not drawn, because the code is beyond 1e30." in made._about.value
-    assert "Orange: the codes of all images but 1 together, at 2." in made._key.value
+    assert "1 data point not drawn, because the code is beyond 1e30." in made._about.value
+    assert "Orange: the codes of all data points but 1 together, at 2." in made._key.value
     made.close()
 
 
@@ -99,7 +99,7 @@ def test_images_that_the_prior_cannot_be_compared_with_are_counted(recorder: Any
     made = explore(lambda x: x.nan_to_num(), images, [0, 1, 0, 1])
     made._controls.prior.click()
     made.wait(LONG)
-    assert "compared without 1 image with values that are not finite." in made._prior_pictures.strip.title
+    assert "compared without 1 data point with values that are not finite." in made._prior_pictures.strip.title
     made.close()
 
 
@@ -125,7 +125,7 @@ def test_more_classes_than_colours_are_drawn_and_what_they_share_is_said(recorde
     made.selected = (65_540,)
     made.wait(LONG)
     assert made.error == ""
-    assert made._selection_strip.title == "1 image selected."
+    assert made._selection_strip.title == "1 data point selected."
     made.close()
 
 
@@ -214,5 +214,5 @@ def test_numbers_are_written_as_a_person_writes_them() -> None:
 
 def test_one_image_is_spoken_of_as_one(recorder: Any) -> None:
     made = explore(lambda x: (x, torch.full_like(x, -2.0)), CODES[:1])
-    assert "Orange: the posterior of this image, at 2." in made._key.value
+    assert "Orange: the posterior of this data point, at 2." in made._key.value
     made.close()

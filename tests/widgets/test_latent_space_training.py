@@ -105,6 +105,27 @@ def test_panels_share_a_pointer(recorder: Any, num_models: Any) -> None:
     assert num_models() == before
 
 
+def test_the_axes_of_all_panels_span_the_same_so_that_the_prior_is_equally_large(recorder: Any) -> None:
+    images, labels = two_bars()
+    made = LatentSpaceExplorer.train(images, labels, beta=(0, 4), epochs=60)
+    made.wait(LONG)
+    boxes = [explorer._scene.box for explorer in made.explorers]
+    assert boxes[0] != boxes[1], "without the KL term the codes lie far apart"
+    spans = [
+        [(scale.min, scale.max) for scale in (explorer.cloud.scales["x"], explorer.cloud.scales["y"])]
+        for explorer in made.explorers
+    ]
+    largest = [(min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(*boxes, strict=True)]
+    assert spans == [largest, largest]
+    for explorer, box in zip(made.explorers, boxes, strict=True):
+        assert explorer._plane.grid.box == [*box[0], *box[1]], "each decodes its own part"
+    made.explorers[1].cloud.scales["x"].max = 1.0  # as panning does
+    made.explorers[1].z = (0.5, 0.5)
+    made.wait(LONG)
+    assert made.explorers[1].cloud.scales["x"].max == 1.0
+    made.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -114,6 +135,9 @@ def test_panels_share_a_pointer(recorder: Any, num_models: Any) -> None:
         ({"epochs": -1}, ValueError, "epochs: expected an integer >= 0"),
         ({"latent_dim": 0}, ValueError, "latent_dim: expected an integer >= 1"),
         ({"images": torch.full((9, 2, 2), 255.0)}, ValueError, "images: expected values in"),
+        ({"images": np.linspace(0, 16, 36).reshape(9, 2, 2)}, ValueError, "from 0 to 16; divide by 16$"),
+        ({"images": torch.linspace(0, 254, 36).reshape(9, 2, 2)}, ValueError, "from 0 to 254; divide by 255$"),
+        ({"images": torch.linspace(-1, 1, 36).reshape(9, 2, 2)}, ValueError, "from -1 to 1; add 1 and divide by 2$"),
         ({"labels": [1]}, ValueError, "labels: expected one label"),
         ({"epoch": 5}, TypeError, "unknown argument 'epoch'"),
     ],

@@ -4,7 +4,7 @@ The functions take picklable arguments and a context, fit for the runner.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -170,7 +170,9 @@ class Scene:
 
     def data_pictures(self, indices: Any) -> Pictures:
         """Some of the images themselves."""
-        pictures, curve = arranged(self.space.images[indices], picture_shape=_fitting(self.space))
+        pictures, curve = arranged(
+            self.space.images[indices], picture_shape=_fitting(self.space.images, self.space.picture_shape)
+        )
         return to_bytes(shrunk(pictures), self.image_limits, curve)
 
 
@@ -192,6 +194,11 @@ def check_data(images: Any, labels: Any) -> tuple[Tensor, Any]:
     if labels is not None:
         as_labels(labels, len(images))
     return images, labels
+
+
+def noun_of(images: Tensor, picture_shape: tuple[int, ...] | None = None) -> str:
+    """What to call one of them: what is drawn as a curve is no image."""
+    return "data point" if arranged(images[:1], picture_shape=_fitting(images, picture_shape))[1] else "image"
 
 
 def explore(
@@ -240,7 +247,7 @@ def look_from(
     grid, rows, columns, problem = _grid(space, plane, box, brief, context)
     again = None if brief or grid is None else _reconstructions(space, context)
     like = tuple(space.images.shape[1:])
-    own, own_curve = arranged(space.images, picture_shape=_fitting(space))
+    own, own_curve = arranged(space.images, picture_shape=_fitting(space.images, space.picture_shape))
     own = shrunk(own)
     limits = image_limits = value_range(own)
     note = ""
@@ -285,6 +292,11 @@ def points_then(scene: Scene, codes: Float[Tensor, "trained latent"], rows: Tens
     if scene.space.latent_dim == 1 and scene.space.labels is not None:
         points[rows, 1] = scene.space.labels[rows].double()
     return points
+
+
+def common_box(boxes: Sequence[tuple[tuple[float, float], ...]]) -> tuple[tuple[float, float], ...]:
+    """The smallest box around all of them."""
+    return tuple((min(low for low, _ in ends), max(high for _, high in ends)) for ends in zip(*boxes, strict=True))
 
 
 def plane_of(space: LatentSpace, view: View, dims: tuple[int, int], at: Any) -> Plane:
@@ -390,7 +402,6 @@ def outlines(
     return () if on_plane is None else tuple(contour(*on_plane, share) for share in shares)
 
 
-def _fitting(space: LatentSpace) -> tuple[int, ...] | None:
+def _fitting(images: Tensor, wanted: tuple[int, ...] | None) -> tuple[int, ...] | None:
     """The shape to read the images in, if they are as large as the decoder's pictures."""
-    wanted = space.picture_shape
-    return wanted if wanted and math.prod(wanted) == space.images[0].numel() else None
+    return wanted if wanted and math.prod(wanted) == images[0].numel() else None
