@@ -214,8 +214,8 @@ class GradientFlowMeter(Assigning, Exhibit):
         self._slider = ipywidgets.IntSlider(
             min=0, max=0, description="back to", readout=False, layout={"flex": "1 1 0", "min_width": "0"}
         )
-        self._shown_step = ipywidgets.Label(layout={"flex": "0 0 auto", "min_width": "64px"})
-        back = ipywidgets.HBox([self._slider, self._shown_step], layout={"width": "min(340px, 100%)"})
+        self._shown_step = ipywidgets.Label(layout={"flex": "0 0 auto", "margin": "2px 2px 2px 14px"})
+        back = ipywidgets.HBox([self._slider, self._shown_step], layout={"width": "min(300px, 100%)"})
         self._follow = ipywidgets.ToggleButton(
             True,
             description="newest step",

@@ -35,6 +35,7 @@ class Chart:
         title: str,
         x_label: str,
         *,
+        y_label: str = "",
         log: bool = False,
         height: int = 230,
         tick_format: str | None = None,
@@ -45,7 +46,11 @@ class Chart:
         }
         # bqplot guesses a format from the ticks, and fails where there are none yet
         self.ruler = bqplot.Axis(
-            scale=self.scales["y"], orientation="vertical", tick_format=tick_format or (".0e" if log else ".4~g")
+            scale=self.scales["y"],
+            orientation="vertical",
+            tick_format=tick_format or (".0e" if log else ".4~g"),
+            label=y_label,
+            label_offset="3.6em",
         )
         self.floor = bqplot.Axis(
             scale=self.scales["x"], label=x_label, label_offset="2.4em", grid_lines="none", tick_format=",d"

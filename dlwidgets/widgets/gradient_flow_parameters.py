@@ -74,8 +74,8 @@ class ParameterChart:
         low, high = decades(table, values.new_tensor(HEALTHY if is_ratio else ()))
         zero, lost = table == 0, parameter_lost(flow, field)
         self.rims.limit(low, high, powers_of_ten(low, high), zeros=bool(zero.any()), lost=bool(lost.any()))
-        of = " of parameters" if quantity == "gradient norm" else ""
-        self.chart.figure.title = f"{quantity}{of}, step {int(flow.steps[row]):,}"  # a phone shows no longer one
+        self.chart.ruler.label = "norm of dL/d(parameter)" if quantity == "gradient norm" else ""
+        self.chart.figure.title = f"{quantity}, step {int(flow.steps[row]):,}"  # a phone shows no longer one
         said = "update/weight" if is_ratio else quantity
         names = [f"{i}: {name}, {said}" for i, name in enumerate(flow.parameters)]
         drawn = curve.x.long().tolist()

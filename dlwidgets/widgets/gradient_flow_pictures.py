@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 MAX_DOTS = 400
 """Above so many positions a profile is only a line: as many SVG circles would be slow."""
 
+AT_OUTPUT = "norm of dL/d(output)"
+"""Of what a position's gradient norm is the norm; a title so long would be cut off on a phone."""
+
 HATCHED = {False: "no number: point there for why", True: "0 or no number: point there for why"}
 """What the hatched cells of a heat map are, by whether its numbers are logarithms."""
 
@@ -77,12 +80,12 @@ class FlowPictures:
             display_toolbar=False,
             layout=ipywidgets.Layout(width="auto", min_width="240px", height="270px"),
         )
-        self._profile = Chart("gradient norm at outputs", "position, input to output", log=True, height=270)
+        self._profile = Chart("gradient norms", "position, input to output", y_label=AT_OUTPUT, log=True, height=270)
         self._profile_line = self._profile.line(BLUE)
         self.profile_dots = self._profile.dots(BLUE, selected_style=SELECTED)
         self._profile_rims = Rims(self._profile)
         self.calls = CallShares()
-        self._history = Chart("gradient norm at output, by step", "step", log=True)
+        self._history = Chart("gradient norm by step", "step", y_label=AT_OUTPUT, log=True)
         self._history_line, self._history_dots = self._history.line(BLUE), self._history.dots(BLUE)
         self._history_hints = self._history.hints()
         self._history_rims = Rims(self._history)
@@ -166,8 +169,7 @@ class FlowPictures:
         steps = flow.steps[self._columns].tolist()
         at = sorted({round(i * (len(steps) - 1) / 4) for i in range(5)})
         relabel(self._column_axis, [column + 0.5 for column in at], [str(steps[column]) for column in at])
-        where = " at outputs" if quantity == "gradient norm" else ""
-        self.heat_figure.title = f"{quantity}{where}{' (log10)' if logarithmic else ''}"
+        self.heat_figure.title = f"{quantity}{' (log10)' if logarithmic else ''}"
         rows = index_ticks(len(flow.positions))
         relabel(self._row_axis, [i + 0.5 for i in rows], [str(i) for i in rows])
         self.readout.rows = position_names(flow)
@@ -196,7 +198,7 @@ class FlowPictures:
         low, high = decades(flow.gradient_norm)
         zero, lost = flow.gradient_norm == 0, gradient_overflowed(flow)
         self._profile_rims.limit(low, high, powers_of_ten(low, high), zeros=bool(zero.any()), lost=bool(lost.any()))
-        self._profile.figure.title = f"gradient norm at outputs, step {step:,}"
+        self._profile.figure.title = f"gradient norms, step {step:,}"
         put(self._profile_line, gradient)
         where = gradient.x.long().tolist()
         dots = where[:MAX_DOTS]

@@ -75,7 +75,7 @@ def test_it_is_drawn_and_answers_clicks_while_the_cell_still_trains(notebook):
     page.mouse.click(*point_at_heat_map(page, 0.1, 0.98, "18 (Linear), step 0: gradient norm"))
     about.get_by_text("18 (Linear) in step 0: gradient norm").wait_for()
     page.locator(".dlw-key").get_by_text("18 (Linear)", exact=True).wait_for()
-    page.locator("text.mainheading").get_by_text("gradient norm at outputs, step 0").wait_for()
+    page.locator("text.mainheading").get_by_text("gradient norms, step 0").wait_for()
     finding.click()
     about.get_by_text("2 (Linear) in step").wait_for()
     page.locator(".dlw-flow-verdict.mod-active").wait_for()
@@ -108,7 +108,7 @@ def test_the_slider_can_be_dragged_while_the_cell_trains_and_only_a_person_lets_
     page.mouse.move(rail["x"] - 20, box["y"] + box["height"] / 2, steps=5)
     page.mouse.up()
     page.wait_for_function(f"{step} === 'step 0'")
-    page.locator("text.mainheading").get_by_text("gradient norm at outputs, step 0", exact=True).wait_for()
+    page.locator("text.mainheading").get_by_text("gradient norms, step 0", exact=True).wait_for()
     assert "mod-active" not in newest.get_attribute("class")
     newest.click()
     page.wait_for_function(f"{step} !== 'step 0'")
@@ -134,12 +134,10 @@ def test_a_page_that_is_reloaded_while_the_cell_trains_shows_it_and_answers(note
     page.wait_for_function(f"{STATE}.startsWith('Watching: ')")
     opened.command("notebook:interrupt-kernel")
     page.wait_for_function(f"{STATE}.startsWith('Done: ')")
-    title = page.locator("text.mainheading").get_by_text("gradient norm at outputs, step ")
-    assert title.text_content() == "gradient norm at outputs, step 0"
+    title = page.locator("text.mainheading").get_by_text("gradient norms, step ")
+    assert title.text_content() == "gradient norms, step 0"
     page.get_by_role("button", name="newest step").click()
-    page.locator("text.mainheading").get_by_text("gradient norm at outputs, step 0", exact=True).wait_for(
-        state="detached"
-    )
+    page.locator("text.mainheading").get_by_text("gradient norms, step 0", exact=True).wait_for(state="detached")
     assert opened.errors == []
 
 
@@ -213,11 +211,10 @@ def test_parameters_are_shown_by_what_is_chosen_and_a_dot_says_its_number(traine
     for quantity, field in (("weight norm", "weight_norm"), ("gradient norm", "parameter_gradient_norm")):
         choice.select_option(label=quantity)
         chart = page.locator(".dlw-flow .bqplot").filter(has=page.get_by_label(f"{quantity} by parameter", exact=True))
-        titled = "gradient norm of parameters" if quantity == "gradient norm" else quantity
-        chart.locator("text.mainheading").get_by_text(f"{titled}, step 31").wait_for()
+        chart.locator("text.mainheading").get_by_text(f"{quantity}, step 31").wait_for()
         band.wait_for(state="hidden")
         trained.execute("meter.step = 3")
-        chart.locator("text.mainheading").get_by_text(f"{titled}, step 3").wait_for()
+        chart.locator("text.mainheading").get_by_text(f"{quantity}, step 3").wait_for()
         page.evaluate(SETTLED)
         chart.scroll_into_view_if_needed()
         chart.locator(".object_grp").nth(1).hover(force=True)
@@ -235,7 +232,7 @@ TIPS = """[...document.querySelectorAll('.bqplot_mark_tooltip')]
 
 def test_a_tooltip_does_not_outlive_its_number_nor_stay_when_the_mouse_has_left(trained):
     page = trained.page
-    chart = page.locator(".dlw-flow .bqplot").filter(has=page.get_by_label("gradient norm at outputs", exact=True))
+    chart = page.locator(".dlw-flow .bqplot").filter(has=page.get_by_label("gradient norms", exact=True))
     chart.scroll_into_view_if_needed()
 
     def point():
@@ -254,7 +251,7 @@ def test_a_tooltip_does_not_outlive_its_number_nor_stay_when_the_mouse_has_left(
     trained.execute("meter.step = 1")  # as a training does, with the mouse on the dot
     new = trained.python("f'{float(meter.result.gradient_norm[1, 3]):.4g}'")
     assert new != trained.python("f'{float(meter.result.gradient_norm[-1, 3]):.4g}'")
-    page.locator("text.mainheading").get_by_text("gradient norm at outputs, step 1").wait_for()
+    page.locator("text.mainheading").get_by_text("gradient norms, step 1").wait_for()
     page.wait_for_function(f"{TIPS}.every((said) => said.endsWith(' {new}'))")  # gone, or told anew
     point()
     chart.evaluate("(figure) => figure.dispatchEvent(new PointerEvent('pointerleave'))")  # its dot is gone by then
@@ -272,7 +269,7 @@ def test_before_the_first_step_only_a_sentence_is_seen_and_then_all_is_drawn(not
     page.wait_for_function(f"{STATE}.startsWith('Done: ')")
     page.wait_for_function("document.querySelector('.dlw-flow canvas.dlw-raster-picture').width > 100")
     page.evaluate(SETTLED)
-    chart = page.locator(".dlw-flow .bqplot").filter(has=page.get_by_label("gradient norm at outputs", exact=True))
+    chart = page.locator(".dlw-flow .bqplot").filter(has=page.get_by_label("gradient norms", exact=True))
     chart.scroll_into_view_if_needed()
     page.wait_for_function(
         """(chart) => {
@@ -323,7 +320,7 @@ def test_numbers_that_overflowed_are_named_and_a_verdict_leads_to_those_that_did
     opened.wait_for_python("meter.quantity == 'saturated'")
     point_at_heat_map(page, 0.1, 0.5 / 27, "0 (Linear), step 0: has no derivative of its own")
     page.locator(".dlw-flow-verdict").get_by_text("explodes on its way back").click()
-    page.locator("text.mainheading").get_by_text("gradient norm at outputs, step 0").wait_for()
+    page.locator("text.mainheading").get_by_text("gradient norms, step 0").wait_for()
     assert page.locator(".dlw-key:visible").get_by_text("not finite", exact=True).count() == 2
     assert opened.errors == []
 

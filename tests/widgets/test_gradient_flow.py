@@ -192,8 +192,9 @@ def test_parameters_are_shown_by_update_gradient_or_weight(trained: Any, recorde
             values = getattr(flow, field)[row]
             np.testing.assert_allclose(parameters.dots.y, values, rtol=1e-6)
             assert parameters.dots.names[1] == f"1: 0.bias, {quantity} {float(values[1]):.4g}"
-            of = " of parameters" if quantity == "gradient norm" else ""
-            assert parameters.chart.figure.title == f"{quantity}{of}, step {int(flow.steps[row])}"
+            assert parameters.chart.figure.title == f"{quantity}, step {int(flow.steps[row])}"
+            label = parameters.chart.ruler.label
+            assert label == ("norm of dL/d(parameter)" if quantity == "gradient norm" else "")
             assert parameters.chart.scales["y"].min <= float(values.min())
             assert parameters.chart.scales["y"].max >= float(values.max())
         assert len(parameters._healthy.x) == 0  # the band is about the ratio
@@ -396,8 +397,7 @@ def test_it_says_what_the_numbers_of_an_axis_are_and_what_has_no_row(trained: Gr
     assert any("torch.relu(x), has no row" in text for text in texts)
     assert any("of a position is that of dL/d(its output), over the whole batch" in text for text in texts)
     pictures = trained._pictures
-    assert pictures._profile.figure.title == "gradient norm at outputs, step 15"
-    assert pictures.heat_figure.title == "gradient norm at outputs (log10)"
+    assert pictures._profile.ruler.label == pictures._history.ruler.label == "norm of dL/d(output)"
     cost = re.escape("Steps 0, 1, 3, 7, … 63 are looked at whatever that costs: ")
     assert re.search(
         rf"sampled, the last one step 15\. {cost}so far [\d.]+ % of the training's own time", trained._state.value
