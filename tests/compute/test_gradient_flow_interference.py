@@ -99,13 +99,7 @@ def norms_where_gradients_are_doubled(since: int, num_steps: int) -> tuple[Tenso
     return g.gradient_norm[:, at], truth
 
 
-def test_a_gradient_counts_as_it_arrives_whatever_is_done_to_it_afterwards():
-    found, truth = norms_where_gradients_are_doubled(since=0, num_steps=4)
+@pytest.mark.parametrize("since", [0, 2])
+def test_a_gradient_counts_as_it_arrives_whatever_is_done_to_it_afterwards(since):
+    found, truth = norms_where_gradients_are_doubled(since, num_steps=5)
     assert found.tolist() == pytest.approx(truth, rel=1e-12)
-
-
-def test_a_gradient_that_is_changed_unexpectedly_is_unknown_once_and_right_ever_after():
-    found, truth = norms_where_gradients_are_doubled(since=2, num_steps=6)
-    assert found[2].isnan()
-    del truth[2]
-    assert found[[0, 1, 3, 4, 5]].tolist() == pytest.approx(truth, rel=1e-12)

@@ -11,44 +11,19 @@ from .. import observe
 Gradients = tuple[Tensor | None, ...]
 
 
-#: Gradients of larger outputs are looked at when they come; of others at most so many wait.
-LARGE, MOST = 1 << 15, 64
-
-
-class Waiting:
-    """Small gradients that have arrived in one backward pass, to be looked at together: (arrival, gradient, its count
-    of in-place operations, whether its norm is known).
-    """
-
-    def __init__(self) -> None:
-        self.task = -1  # the backward pass at whose end they are; -1: nobody will look
-        self.items: list[tuple[Arrival, Tensor, int, bool]] = []
-
-    def close(self) -> list["tuple[Arrival, Tensor, int, bool]"]:
-        """Hand them over; the next one finds nobody."""
-        items, self.items, self.task = self.items, [], -1
-        return items
-
-
 class Arrival:
     """The hook at the node behind one output of one call: hands the gradient of that output on.
 
-    ``position`` is negative as long as it is not known, ``forward`` the number of the forward pass. ``waiting``: where
-    the gradient may wait, if nobody is known to change it in place.
+    ``forward`` is the number of the forward pass.
     """
 
-    __slots__ = ("_deliver", "_gather", "_slot", "_task", "_view", "_waiting", "forward", "position")
+    __slots__ = ("_deliver", "_gather", "_slot", "_task", "_view", "forward", "position")
 
     def __init__(
-        self,
-        deliver: Callable[["Arrival", Tensor], None],
-        position: int,
-        forward: int,
-        output: Tensor,
-        waiting: Waiting | None = None,
+        self, deliver: Callable[["Arrival", Tensor], None], position: int, forward: int, output: Tensor
     ) -> None:
         self.position, self.forward = position, forward
-        self._deliver, self._waiting = deliver, waiting
+        self._deliver = deliver
         self._slot = output.output_nr
         self._task = -1  # the last backward pass that reached the node
         self._view: View | None = None
@@ -57,24 +32,12 @@ class Arrival:
     def __call__(self, gradients: Gradients) -> None:
         """The gradients of the node's outputs have arrived."""
         gradient = gradients[self._slot]
-        if gradient is None:
-            return
-        task, waiting = torch._C._current_graph_task_id(), self._waiting
-        if self._view is not None:
-            self._task = task
-            if self._view.spliced:
+        if gradient is not None:
+            self._task = torch._C._current_graph_task_id()
+            if self._view is None or not self._view.spliced:
+                self._deliver(self, gradient)
+            else:
                 self._gather(self._view, gradient, False, self._whole)
-                return
-        elif (
-            waiting is not None
-            and waiting.task == task
-            and len(waiting.items) < MOST
-            and type(gradient) is Tensor
-            and not observe.modes_active()
-        ):
-            waiting.items.append((self, gradient, gradient._version, False))
-            return
-        self._deliver(self, gradient)
 
     def behind(self, output: Tensor, gather: Callable[..., None]) -> "Behind | None":
         """Where to listen further where ``output`` is a view: if it is overwritten in place, autograd hangs its later
@@ -144,6 +107,7 @@ class View:
         self._base = base.shape, base.stride()
         self._region = output.shape, output.stride(), output.storage_offset() - base.storage_offset()
         self._sum: Tensor | None = None
+        self._task = -1  # the backward pass that it is of
 
     @property
     def overwritten(self) -> bool:
@@ -161,10 +125,11 @@ class View:
                 laid = torch.empty_strided(shape, stride, dtype=gradient.dtype, device=gradient.device)
                 gradient = laid.copy_(gradient)
             gradient = gradient.as_strided(*self._region)
-        if self._sum is not None:
+        task = torch._C._current_graph_task_id()
+        if self._sum is not None and self._task == task:  # an earlier backward pass may have failed
             self._sum += gradient
             return
-        self._sum = gradient.clone()
+        self._sum, self._task = gradient.clone(), task
 
         def end() -> None:
             total, self._sum = self._sum, None
