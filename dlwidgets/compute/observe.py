@@ -266,12 +266,22 @@ def stand_ins() -> bool:
     return _nearest(_FUNCTIONAL_CALL, sys._getframe()) is not None
 
 
-def inside_checkpoint() -> bool:
-    """Whether this thread runs a segment whose graph will be made when it is recomputed (reentrant checkpointing)."""
+def segments() -> tuple[list[Any], Any]:
+    """The reentrant checkpoints inside which this thread computes without a graph, the innermost first, and the one
+    around them that is being recomputed, or None; each is the node in the graph that stands for the segment.
+    """
     checkpoint: Any = sys.modules.get("torch.utils.checkpoint")
-    return (
-        checkpoint is not None and _nearest(checkpoint.CheckpointFunction.forward.__code__, sys._getframe()) is not None
-    )
+    frame: Any = None if checkpoint is None else sys._getframe()
+    inside: list[Any] = []
+    while frame is not None and frame.f_code is not _BACKWARD:
+        if frame.f_code.co_name == "unpack_hook":  # the other checkpointing, to get at what a segment has saved
+            break
+        if frame.f_code is checkpoint.CheckpointFunction.forward.__code__:
+            inside.append(frame.f_locals["ctx"])
+        elif frame.f_code is checkpoint.CheckpointFunction.backward.__code__:
+            return inside, frame.f_locals["ctx"]
+        frame = frame.f_back
+    return inside, None
 
 
 def _backward_under_way() -> bool:

@@ -142,3 +142,59 @@ def test_activations_of_many_forwards_are_pooled():
         values = torch.stack(seen[call::2])
         assert g.activation_mean[0, at].item() == pytest.approx(values.mean().item(), abs=1e-12)
         assert g.activation_std[0, at].item() == pytest.approx(values.std(correction=0).item(), rel=1e-12)
+
+
+class Squares(nn.Module):
+    """Uses one weight in each call once or twice."""
+
+    def __init__(self, twice: bool) -> None:
+        super().__init__()
+        self.twice, self.weight = twice, nn.Parameter(torch.randn(3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x @ self.weight
+        return x @ self.weight if self.twice else x
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_forwards_add_in_squares_whether_or_not_their_losses_are_summed_first(twice):
+    found = []
+    for summed in (False, True):
+        torch.manual_seed(0)
+        inner = Squares(twice)
+        model = nn.Sequential(inner, nn.Tanh(), inner).double()
+        optimizer = torch.optim.SGD(model.parameters(), 0.0)
+        inputs = torch.randn(3, 5, 3).double()
+        with watch(model, optimizer, every=1) as flow:
+            for _ in range(2):
+                optimizer.zero_grad()
+                losses = [model(x).pow(2).sum() for x in inputs]
+                if summed:
+                    torch.stack(losses).sum().backward()
+                else:
+                    for loss in losses:
+                        loss.backward()
+                optimizer.step()
+        found.append(flow.result().shared[0].gradient_norm[1])
+    assert torch.allclose(*found, rtol=1e-9)
+
+
+@pytest.mark.parametrize("calls", [(1, 2), (2, 1), (1, 3, 2)])
+def test_a_weight_that_autocast_casts_once_for_several_forwards(calls):
+    found = []
+    for cached in (False, True):
+        torch.manual_seed(0)
+        model = Repeated(1)
+        optimizer = torch.optim.SGD(model.parameters(), 0.0)
+        inputs = torch.randn(len(calls), 5, 4)
+        with watch(model, optimizer, every=1) as flow:
+            for _ in range(2):
+                optimizer.zero_grad()
+                total = torch.zeros(())
+                with torch.autocast("cpu", torch.bfloat16, cache_enabled=cached):
+                    for x, model.times in zip(inputs, calls, strict=True):
+                        total = total + model(x).float().pow(2).sum()
+                total.backward()
+                optimizer.step()
+        found.append({entry.parameter: entry.gradient_norm[1] for entry in flow.result().shared}["layer.weight"])
+    assert torch.allclose(*found, rtol=0.02)  # bfloat16

@@ -262,3 +262,92 @@ def test_saturation_of_unusual_slopes_is_where_autograd_says(module: nn.Module) 
     assert float(flow.result().saturated_fraction[0, 1]) == pytest.approx(
         float((slope < 0.01 * largest).float().mean()), abs=1e-6
     )
+
+
+def test_what_an_update_has_lost_is_not_told_of_elements_without_a_gradient():
+    torch.manual_seed(0)
+    for by_hand in (False, True):
+        model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+        with torch.no_grad():
+            model[0].bias[2:] = -100.0
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        with watch(model, None if by_hand else optimizer, every=1) as flow:
+            for _ in range(6):
+                optimizer.zero_grad()
+                model(torch.randn(16, 4)).pow(2).mean().backward()
+                if by_hand:
+                    with torch.no_grad():
+                        for p in model.parameters():
+                            p -= 0.01 * p.grad
+                else:
+                    optimizer.step()
+        g = flow.result()
+        lost = g.lost_fraction[:, g.parameters.index("0.weight")]
+        assert not lost.nan_to_num(nan=0.0).any()
+        assert not [v for v in g.verdicts if "lost_fraction" in v.evidence]
+
+
+def test_of_a_sparse_gradient_only_its_rows_can_be_lost():
+    torch.manual_seed(0)
+    model = nn.EmbeddingBag(100, 3, sparse=True, mode="sum")
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    with watch(model, optimizer, every=1) as flow:
+        for rate in (0.01, 0.0000000001):
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.zero_grad()
+            model(torch.tensor([[1, 2, 2], [1, 5, 2]])).pow(2).sum().backward()
+            optimizer.step()
+    assert flow.result().lost_fraction[:, 0].tolist() == [0.0, 1.0]
+
+
+def test_a_gradient_that_is_gone_piece_by_piece_says_nothing():
+    model = nn.Linear(1 << 18, 2, bias=False)
+    with torch.no_grad():
+        model.weight[0] = 1e9
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    optimizer.register_step_post_hook(lambda optimizer, args, kwargs: model.weight.grad.zero_())
+    with watch(model, optimizer, every=1) as flow:
+        model(torch.ones(1, 1 << 18)).sum().backward()
+        optimizer.step()
+    assert flow.result().lost_fraction.isnan().all()
+
+
+@pytest.mark.parametrize("since", [0, 2])
+def test_gradients_that_are_batches_of_gradients_are_left_alone(since):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    x = torch.randn(5, 3, requires_grad=True)
+    with watch(model, optimizer, every=1) as flow:
+        for step in range(4):
+            optimizer.zero_grad()
+            if step >= since:
+                torch.autograd.functional.jacobian(model, x, vectorize=True)
+            model(x).sum().backward()
+            optimizer.step()
+    assert flow.failure is None
+    assert flow.result().steps.tolist() == [0, 1, 2, 3]
+
+
+def test_gradients_that_are_inference_tensors_harm_nobody():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    x = torch.randn(5, 3)
+    with watch(model, every=1) as flow:
+        for step in range(5):
+            model.zero_grad()
+            loss = model(x).sum()
+            with torch.inference_mode(step >= 3):
+                loss.backward()
+    assert flow.failure is None
+
+
+def test_a_conjugated_gradient_is_compared():
+    model = nn.Linear(3, 2, bias=False, dtype=torch.complex64)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watch(model, optimizer, every=1) as flow:
+        model.weight.grad = torch.randn(2, 3, dtype=torch.complex64).conj()
+        model.weight.grad[0] = 0
+        model(torch.randn(4, 3, dtype=torch.complex64)).abs().sum().backward()
+        model.weight.grad = model.weight.grad.conj()
+        optimizer.step()
+    assert flow.failure is None
+    assert flow.result().lost_fraction.tolist() == [[0.0]]

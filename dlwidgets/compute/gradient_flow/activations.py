@@ -51,6 +51,7 @@ def _readable(x: Tensor) -> bool:
     return (
         (x.is_floating_point() or x.is_complex())
         and x.layout == torch.strided
+        and x.dtype.itemsize > 1  # torch calculates with no float8
         and x.device.type != "meta"
         and not x.is_nested
         and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__

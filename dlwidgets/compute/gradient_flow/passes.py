@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .. import observe
 from .activations import Activations, tensors_in
-from .arrival import LARGE, MOST, Arrival, Behind, View, Waiting
+from .arrival import Arrival, Behind, View
 from .history import History
 from .result import Position
 from .sample import Sample
@@ -61,16 +61,11 @@ class Passes:
         self._following = False  # whether the outputs of all calls are registered, for their sake
         self._calls: list[tuple[Site, Call]] = []  # those of this forward, until then
         self._order = 0  # of the last call that has ended
-        self._ungraded: dict[int, list[int]] = {}  # site -> positions whose graph is made when they are recomputed
-        self._segment: list[tuple[Site, list[Arrival], list[Any]]] = []
+        self._mark = object()  # of the notes that are ours
+        self._recomputed_calls: dict[tuple[int, int, str], int] = {}  # how many, by backward pass, segment and module
         self._backward: Callable[[], None] | None = None
         self._gather = guard(View.add)
         self._deliver = guard(self._arrived)
-        self._waiting = Waiting()
-        self._steady: set[int] = set()  # positions whose gradients nobody changes in place: they may wait
-        self._fragile: set[int] = set()  # and those where somebody did
-        self._settle = guard(self._look_at_gradients)
-        self._tasks: set[int] = set()  # backward passes at whose end waiting gradients are looked at
         self._take = guard(self._contributed)
         self._num_calls = 0
         self._num_arrivals = 0
@@ -79,11 +74,10 @@ class Passes:
         """Everything from now on belongs to ``sample``; ``backward`` is called whenever a gradient arrives."""
         self.sample = sample
         self._backward = backward
-        self._tasks.clear()
         self._depth, self._training, self._outside = 0, False, False
         self.forward_seen = False
         self._first = self._number + 1
-        self._ungraded, self._segment = {}, []
+        self._recomputed_calls = {}
         self._follow_anew()
         self._drop_dead_handles()
 
@@ -95,9 +89,6 @@ class Passes:
         """The sample has ended: sum up what waits."""
         if self._outside:
             self.activations.flush()
-        self._look_at_gradients()
-        self._waiting.close()
-        self._resolve()
         self.sample = None
         self._follow_anew()
 
@@ -115,21 +106,18 @@ class Passes:
         """Nothing is sampled for a while: remove what is left in graphs."""
         observe.remove(self._handles)
         self._handles, self._leaves = [], {}
-        self._waiting.close()
 
     def release(self) -> None:
         """Remove what is left in graphs and give memory back."""
         self.leave()
         self.activations.forget()
         self.sample = None
-        self._segment, self._clones = [], {}
+        self._clones = {}
         self._follow_anew()
 
     def restart(self) -> None:
         """The sample starts over with the next forward."""
-        self._waiting.close()
         self._first = self._number + 1
-        self._ungraded, self._segment = {}, []
         self._follow_anew()
         self._outside = False
 
@@ -182,7 +170,7 @@ class Passes:
         assert self.sample is not None
         self._number += 1
         self.forward_seen = True
-        self._graded = torch.is_grad_enabled() or observe.inside_checkpoint()
+        self._graded = torch.is_grad_enabled() or bool(observe.segments()[0])
         self._forgotten.update(id(p) for site, _ in self._calls for p in site.parameters)
         self._calls, self._views = [], []
         self._num_unanswered += 1
@@ -268,12 +256,12 @@ class Passes:
                 )
             )
         position = site.positions[call]
-        outputs = (output,) if type(output) is Tensor and output.is_floating_point() else tensors_in(output)
+        plain = type(output) is Tensor and output.is_floating_point() and output.layout is torch.strided
+        outputs = (output,) if plain and output.dtype.itemsize > 1 and not output.is_nested else tensors_in(output)
         nodes: list[Any] = []
         for x in outputs:
             if x.requires_grad:
-                node, _ = self._hook(position, x)
-                nodes.append(node)
+                nodes.append(self._hook(position, x, self._number))
             if sample.kept:
                 self.activations.add(position, site, x.detach())
         since = site.began.pop() if site.began else sys.maxsize
@@ -281,9 +269,7 @@ class Passes:
             self._order += 1
             self._track(site, Call(position, nodes, _nodes_of(args), self._order, since + 1))
         elif self._graded and not torch.is_grad_enabled():
-            self._ungraded.setdefault(id(site), []).append(position)
-            if call:
-                self._shared.update(map(id, site.parameters))
+            self._called_without_graph(site, position)
         rule = site.saturation
         if rule is not None and rule.of_input and sample.kept:
             entered = self._clones.pop(id(site.module), None)
@@ -306,14 +292,12 @@ class Passes:
 
     # ------------------------------------------------------------------- the way back
 
-    def _hook(self, position: int, x: Tensor) -> tuple[Any, Arrival]:
+    def _hook(self, position: int, x: Tensor, forward: int) -> Any:
         node = observe.graph_node(x)
         if x.grad_fn is None and (position, node) in self._leaves:
-            arrival = self._leaves[position, node]
-            arrival.forward = self._number
-            return node, arrival
-        waiting = self._waiting if position in self._steady and x.numel() <= LARGE else None
-        arrival = Arrival(self._deliver, position, self._number, x, waiting)
+            self._leaves[position, node].forward = forward
+            return node
+        arrival = Arrival(self._deliver, position, forward, x)
         self._handles.append(observe.on_gradient(node, arrival))
         if x._is_view():
             behind = arrival.behind(x, self._gather)
@@ -322,7 +306,7 @@ class Passes:
                 self._views.append(behind)
         if x.grad_fn is None:
             self._leaves[position, node] = arrival  # the node would not outlive this function otherwise
-        return node, arrival
+        return node
 
     def _find_overwritten(self, last: bool) -> None:
         """Listen at the nodes that have overwritten outputs; ``last``: before they are reached."""
@@ -348,46 +332,13 @@ class Passes:
         if self._outside:
             self.activations.flush()
             self._outside = False
-        if arrival.position < 0:
-            self._resolve()
-        task, waiting = torch._C._current_graph_task_id(), self._waiting
-        waiting.task = task
-        if task not in self._tasks:
-            self._tasks.add(task)
-            observe.at_end_of_backward(self._settle)
         if self._backward is not None:
             self._backward()
-        if len(waiting.items) >= MOST:
-            self._look_at_gradients()
         sample.arrived(arrival.position, gradient)
-        if type(gradient) is Tensor and gradient.numel() <= LARGE and arrival.position not in self._steady:
-            waiting.items.append((arrival, gradient, gradient._version, True))
 
-    def _look_at_gradients(self) -> None:
-        """Take the norms of gradients that wait, and learn which may wait the next time."""
-        items, self._waiting.items = self._waiting.items, []
-        if self.sample is None or not items:
-            return
-        at, gradients = [], []
-        for arrival, gradient, version, known in items:
-            if gradient._version != version:  # somebody works on gradients in place, and what arrived is lost
-                self._steady.discard(arrival.position)
-                self._fragile.add(arrival.position)
-            elif known:
-                self._steady.add(arrival.position)
-            if not known:
-                self._num_arrivals += 1
-                if arrival.forward < self._first:
-                    self.late = True
-                if gradient._version == version:
-                    at.append(arrival.position)
-                    gradients.append(gradient)
-        self._steady -= self._fragile
-        self.sample.arrived_together(at, gradients)
-
-    def _contributed(self, key: tuple[int, int], gradient: Tensor) -> None:
+    def _contributed(self, key: tuple[int, int], order: int, gradient: Tensor) -> None:
         if self.sample is not None:
-            self.sample.contributed(key, gradient)
+            self.sample.contributed(key, order, gradient)
 
     def _track(self, site: Site, call: Call) -> None:
         """Find parameters that several positions use, and tap what each of these contributes.
@@ -395,39 +346,46 @@ class Passes:
         The walk back from a call's output ends at those of others, so these are registered from the first call on as
         soon as anything is shared; until then the calls of a forward are only kept.
         """
-        if not self._following:
-            self._calls.append((site, call))
-            if not (site.tied or (site.calls > 1 and site.parameters)):
-                return
-            self._following = True
-            calls, self._calls = self._calls, []
+        if self._following:
+            assert self.sample is not None
+            self.sample.graph.register(call)
+            self._tap_shared(site, call)
         else:
-            calls = [(site, call)]
-        sample = self.sample
-        assert sample is not None
-        for _, earlier in calls:
-            sample.graph.register(earlier)
-        for caller, earlier in calls:
-            self._tap_shared(caller, earlier)
+            self._calls.append((site, call))
+            if site.tied or (site.calls > 1 and site.parameters):
+                self._follow()
+
+    def _follow(self) -> None:
+        """From now on every call is registered; those of this forward so far are, too."""
+        assert self.sample is not None
+        self._following = True
+        calls, self._calls = self._calls, []
+        for _, call in calls:
+            self.sample.graph.register(call)
+        for site, call in calls:
+            self._tap_shared(site, call)
 
     def _tap_shared(self, site: Site, call: Call) -> None:
-        assert self.sample is not None
         wanted: set[int] = set()
         for parameter in site.parameters:
             identity = id(parameter)
             users = self._users.setdefault(identity, [])
-            users.append(call)
+            if identity not in self._shared and any(other.position != call.position for other in users):
+                self._share(identity)
             if identity in self._shared:
                 wanted.add(identity)
-            elif any(other.position != call.position for other in users):
-                self._shared.add(identity)
-                wanted.add(identity)
-                if identity in self._forgotten:
-                    self.sample.graph.unsplit.add(identity)
-                for other in users[:-1]:
-                    self._tap(other, {identity})
+            users.append(call)
         if wanted:
             self._tap(call, wanted)
+
+    def _share(self, identity: int) -> None:
+        """A parameter turns out to be a shared one: tap its calls so far."""
+        assert self.sample is not None
+        self._shared.add(identity)
+        if identity in self._forgotten:
+            self.sample.graph.unsplit.add(identity)
+        for call in self._users.get(identity, []):
+            self._tap(call, {identity})
 
     def _tap(self, call: Call, parameters: set[int]) -> None:
         assert self.sample is not None
@@ -436,46 +394,46 @@ class Passes:
 
     # ------------------------------------------------------------------- recomputation
 
+    # With reentrant checkpointing the first computation of a segment builds no graph, and the gradients arrive at the
+    # recomputed outputs. Which call of a module is which is noted at the node that stands for the segment. With other
+    # checkpointing they arrive where they always do, and there is nothing to see.
+
+    def _called_without_graph(self, site: Site, position: int) -> None:
+        """In a forward that is to be followed by a backward pass: note the call at the segments that it is part of."""
+        for segment in observe.segments()[0]:
+            self._notes(segment, site).append((position, self._number))
+        if site.calls > 1 and site.parameters:
+            for parameter in site.parameters:
+                if id(parameter) not in self._shared:
+                    self._share(id(parameter))
+            if not self._following:
+                self._follow()
+
+    def _notes(self, segment: Any, site: Site) -> list[tuple[int, int]]:
+        """The calls of a module in a segment, in order: position and number of the forward."""
+        everything: dict[Any, list[tuple[int, int]]] = vars(segment).setdefault("dlwidgets_gradient_flow", {})
+        return everything.setdefault((self._mark, site.name), [])
+
     def _recomputed(self, site: Site, output: Any) -> None:
-        """A module called within a backward pass: checkpointing computes once more what it has thrown away.
-
-        With reentrant checkpointing the first computation built no graph, so the gradients arrive here. Otherwise they
-        arrive where they always do, and there is nothing to see.
-        """
-        if self.sample is None or not torch.is_grad_enabled() or not self._ungraded.get(id(site)):
+        """A module called within a backward pass: checkpointing computes once more what it has thrown away."""
+        if self.sample is None:
             return
-        arrivals, nodes = [], []
-        for x in tensors_in(output):
-            if x.requires_grad:
-                node, arrival = self._hook(-1, x)
-                arrivals.append(arrival)
-                nodes.append(node)
-        if arrivals:
-            self._segment.append((site, arrivals, nodes))
-
-    def _resolve(self) -> None:
-        """Give the calls of a recomputed segment their positions.
-
-        Segments are recomputed from the last to the first, so the calls of one are the last that have not been yet.
-        """
-        segment, self._segment = self._segment, []
-        counts: dict[int, int] = {}
-        for site, _, _ in segment:
-            counts[id(site)] = counts.get(id(site), 0) + 1
-        waiting: dict[int, list[int]] = {}
-        for key, number in counts.items():
-            stack = self._ungraded.get(key, [])
-            waiting[key] = stack[-number:]
-            del stack[-number:]
-        for site, arrivals, nodes in segment:
-            if not waiting[id(site)]:
-                continue
-            position = waiting[id(site)].pop(0)
-            for arrival in arrivals:
-                arrival.position = position
-            if self.sample is not None and site.parameters:
-                self._order += 1
-                self._track(site, Call(position, nodes, set(), self._order, sys.maxsize))
+        inside, segment = observe.segments()
+        notes = [] if segment is None else self._notes(segment, site)
+        key = torch._C._current_graph_task_id(), id(segment), site.name
+        number = self._recomputed_calls.get(key, 0)
+        if number >= len(notes):
+            return
+        self._recomputed_calls[key] = number + 1
+        for deeper in inside:
+            self._notes(deeper, site).append(notes[number])
+        if not torch.is_grad_enabled():
+            return
+        position, forward = notes[number]
+        nodes = [self._hook(position, x, forward) for x in tensors_in(output) if x.requires_grad]
+        if nodes and site.parameters:
+            self._order += 1
+            self._track(site, Call(position, nodes, set(), self._order, sys.maxsize))
 
 
 def _nodes_of(args: Any) -> set[Any]:

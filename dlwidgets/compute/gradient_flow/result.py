@@ -72,7 +72,8 @@ class GradientFlow:
         ``|w_after - w_before| / |w_before|`` as really applied; 0/0 is nan.
     lost_fraction: Float[Tensor, "step parameter"]
         Share of the elements with a gradient that the update left exactly as they were: it was below one ulp of the
-        weight.
+        weight. nan where some have not changed and the gradients, which would tell whether they should, are gone by
+        the end of the step, as in most loops without an optimizer.
     dead_units: dict[int, Bool[Tensor, "unit"]]
         By position, which units were zero on every sample so far; only positions that have any.
     shared: tuple[SharedParameter, ...]

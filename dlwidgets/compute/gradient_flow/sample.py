@@ -40,7 +40,7 @@ class Sample:
         self.earlier: list[Sample] = []  # others that turned out to be parts of this step
         self._norms = norms
         self._gradings: list[tuple[list[int], Table]] = []  # parameters and their norms; the last counts
-        self._sums: dict[tuple[Key, int], Tensor] = {}
+        self._sums: dict[tuple[Key, int, int], Tensor] = {}
 
     def restart(self) -> None:
         """Forget the passes so far: an optimizer evaluates its closure anew, and the last one counts."""
@@ -61,26 +61,18 @@ class Sample:
     def arrived(self, position: int, gradient: Tensor) -> None:
         """The gradient at the output of ``position``."""
         self.backward_seen = True
-        if type(gradient) is Tensor and gradient.layout is torch.strided:
+        if _has_a_norm(gradient) and gradient.layout is torch.strided:
             self._norms.take(position, gradient, self.gradient, self.transfer)
 
-    def arrived_together(self, at: list[int], gradients: list[Tensor]) -> None:
-        """The same for several, in the order in which they came."""
-        plain = [i for i, x in enumerate(gradients) if type(x) is Tensor and x.layout is torch.strided]
-        keys = [at[i] for i in plain]
-        for key in keys:
-            self.gradient.setdefault(key, 0.0)
-        self._norms.together(keys, [gradients[i].detach() for i in plain], self.gradient, self.transfer)
-
-    def contributed(self, key: Key, gradient: Tensor) -> None:
-        """What one call contributes to the gradient of a shared parameter, or a part of it."""
-        if type(gradient) is not Tensor:
+    def contributed(self, key: Key, order: int, gradient: Tensor) -> None:
+        """What one call, by its ``order``, contributes to the gradient of a shared parameter, or a part of it."""
+        if not _has_a_norm(gradient):
             return
         gradient = gradient.detach()
         if self.graph.uses.get(key, 1) == 1:
             self._norms.take(key, dense(gradient), self.contribution, self.transfer)
             return
-        pass_key = key, torch._C._current_graph_task_id()
+        pass_key = key, order, torch._C._current_graph_task_id()
         known = self._sums.get(pass_key)
         self._sums[pass_key] = gradient.clone() if known is None else known + gradient
 
@@ -98,7 +90,7 @@ class Sample:
 
     def look(self) -> None:
         """Finish the norms that wait."""
-        for (key, _), total in self._sums.items():
+        for (key, _, _), total in self._sums.items():
             self._norms.take(key, dense(total), self.contribution, self.transfer)
         self._sums.clear()
 
@@ -167,3 +159,16 @@ class Sample:
         for into, other in pairs:
             for key, norm in other.items():
                 into[key] = math.hypot(into.get(key, 0.0), norm)
+
+
+#: What ``torch.autograd`` itself calculates many gradients at once with, beside ``torch.func``.
+_BATCHED: Any = torch._C._parse_dispatch_key("Batched")
+
+
+def _has_a_norm(gradient: Tensor) -> bool:
+    """Whether it is a plain tensor, and not a batch of many gradients that are computed at once (``vmap``)."""
+    return (
+        type(gradient) is Tensor
+        and not torch._C._functorch.is_functorch_wrapped_tensor(gradient)
+        and not torch._C._dispatch_keys(gradient).has(_BATCHED)
+    )

@@ -36,6 +36,7 @@ class Tap:
     node: Any
     slot: int
     key: Key
+    order: int  # of the call
     gate: Gate = field(default_factory=Gate)
 
 
@@ -115,13 +116,13 @@ class Graph:
                 variable = getattr(behind, "variable", None)
                 if isinstance(variable, Tensor):
                     if id(variable) in parameters:
-                        taps.append(Tap(node, slot, (id(variable), position)))
+                        taps.append(Tap(node, slot, (id(variable), position), call.order))
                 elif behind in self.common:
-                    taps += [Tap(node, slot, (p, position)) for p in self.common[behind] & parameters]
+                    taps += [Tap(node, slot, (p, position), call.order) for p in self.common[behind] & parameters]
                 elif behind in seen or behind in call.inputs or self.outputs.get(behind, since) < since:
                     continue
                 elif self._is_anothers(behind, call):
-                    taps += self._meet(behind, node, slot, position, parameters)
+                    taps += self._meet(behind, node, slot, call, parameters)
                 elif self.let_go and NOTE in behind.metadata:
                     if behind.metadata[NOTE] == WALKED:  # two calls lead there, and the other's edge is not known
                         self.unsplit |= self._beneath(behind)[1] & parameters
@@ -143,9 +144,9 @@ class Graph:
     def _is_anothers(self, node: Any, call: Call) -> bool:
         """Whether a call came to ``node`` that was not made inside this one."""
         visit = self.visits.get(node)
-        return visit is not None and visit.position != call.position and visit.order < call.since
+        return visit is not None and visit.order != call.order and visit.order < call.since
 
-    def _meet(self, behind: Any, node: Any, slot: int, position: int, parameters: set[int]) -> list[Tap]:
+    def _meet(self, behind: Any, node: Any, slot: int, call: Call, parameters: set[int]) -> list[Tap]:
         beneath, reached = self._beneath(behind)
         first = self.visits[behind]
         for tap in self.taps:
@@ -153,10 +154,10 @@ class Graph:
                 tap.gate.open = False
         self.common[behind] = reached
         known = {(tap.node, tap.slot, tap.key) for tap in self.taps if tap.gate.open}
-        taps = [Tap(node, slot, (p, position)) for p in reached & parameters]
+        taps = [Tap(node, slot, (p, call.position), call.order) for p in reached & parameters]
         for p in reached & parameters:
             if (first.node, first.slot, (p, first.position)) not in known:
-                taps.append(Tap(first.node, first.slot, (p, first.position)))
+                taps.append(Tap(first.node, first.slot, (p, first.position), first.order))
         return taps
 
     def _beneath(self, node: Any) -> tuple[set[Any], set[int]]:
@@ -177,20 +178,20 @@ class Graph:
         # A transposition changes no norm: tapping in front of it spares a hook of its own.
         visit = self.visits.get(tap.node)
         if visit is not None and visit.position == position and type(tap.node).__name__ == "TBackward0":
-            return Tap(visit.node, visit.slot, tap.key)
+            return Tap(visit.node, visit.slot, tap.key, tap.order)
         return tap
 
 
-def listen(tap: Tap, take: Callable[[Key, Tensor], None]) -> Callable[[Any, Any], None]:
+def listen(tap: Tap, take: Callable[[Key, int, Tensor], None]) -> Callable[[Any, Any], None]:
     """A hook for the tap's node that hands on what travels along its edge."""
 
     # The hook must not know the node, which knows the hook: no garbage collector sees that cycle.
-    slot, key, gate = tap.slot, tap.key, tap.gate
+    slot, key, order, gate = tap.slot, tap.key, tap.order, tap.gate
 
     def hook(grad_inputs: Any, grad_outputs: Any) -> None:
         del grad_outputs
         gradient = grad_inputs[slot]
         if gradient is not None and gate.open:
-            take(key, gradient)
+            take(key, order, gradient)
 
     return hook

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .sites import materialised
-from .statistics import Floats, Transfer, on_host, row_norms, scale_for
+from .statistics import Floats, Transfer, dense, on_host, row_norms, scale_for
 
 #: The elements of a large parameter are summed in rows of this length, and the rows in float64.
 ROW = 1 << 14
@@ -100,6 +100,7 @@ class Weights:
                 materialised(p)
                 and p.numel()
                 and (p.is_floating_point() or p.is_complex())
+                and p.dtype.itemsize > 1  # torch calculates with no float8
                 and p.layout == torch.strided
             ):
                 kinds.setdefault((p.numel(), p.dtype, p.device), []).append(at)
@@ -125,7 +126,7 @@ class Weights:
             scratch = None
             if scales is not None and rows.dtype == torch.float32 and rows.numel() <= PIECE and on_host(rows.device):
                 if self._scratch is None:
-                    self._scratch = torch.empty(PIECE)
+                    self._scratch = torch.empty(PIECE, dtype=torch.float32)
                 scratch = self._scratch[: rows.numel()].view(rows.shape)
             row_norms(rows, transfer, place, scales, scratch)
             return
@@ -155,35 +156,35 @@ def _moved(changes: Tensor) -> list[int]:
 
 
 def _lost(changes: Tensor, parameter: Any) -> float:
-    """The share of the elements with a gradient that have not changed; of all where the gradient is gone."""
+    """The share of the elements with a gradient that have not changed; nan if nobody can tell any longer which these
+    were.
+    """
     gradient = parameter.grad
-    if gradient is not None and (gradient.layout != torch.strided or gradient.shape != parameter.shape):
-        gradient = None
-    asks = None if gradient is None else _pieces(gradient)
+    if gradient is None or gradient.shape != parameter.shape:
+        return math.nan if bool((changes != 0).any()) else 1.0
+    if gradient.layout == torch.sparse_coo:
+        gradient = gradient.detach().coalesce()
+        changes = changes.view(parameter.shape)[tuple(gradient.indices())]
+        gradient = gradient.values()
+    asks = _pieces(dense(gradient))
     num_asked = num_lost = 0
     unasked: list[Any] = []
-    for i, change in enumerate(_pieces(changes)):
+    for asked_of, change in zip(asks, _pieces(changes), strict=True):
         still = change == 0
-        num_still = _count(still)
-        if asks is None:
-            num_asked += len(still)
-            num_lost += num_still
-        elif num_still:
-            asked = asks[i] != 0
+        if _count(still):
+            asked = asked_of != 0
             num_asked += _count(asked)
             num_lost += _count(still & asked)
         else:
-            unasked.append(asks[i])  # everything has moved, so perhaps nobody need look
-    if num_lost:
+            unasked.append(asked_of)  # all has moved there, so perhaps nobody need look
+    if num_lost or not num_asked:
         num_asked += sum(_count(part != 0) for part in unasked)
-    elif unasked:
-        return 0.0
     return num_lost / num_asked if num_asked else math.nan
 
 
 def _pieces(x: Tensor) -> list[Any]:
     """The values of ``x``, flat and a piece at a time, to compare: on the host numpy is several times faster."""
-    flat: Any = x.detach().reshape(-1)
+    flat: Any = x.detach().resolve_conj().resolve_neg().reshape(-1)
     if on_host(x.device):
         flat = (flat.float() if x.dtype in (torch.float16, torch.bfloat16) else flat).numpy()
     return [flat] if x.numel() <= PIECE else [flat[start : start + PIECE] for start in range(0, x.numel(), PIECE)]
