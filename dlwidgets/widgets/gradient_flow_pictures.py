@@ -283,10 +283,9 @@ class FlowPictures:
 
     def select(self, position: int | None, row: int, rows: list[int], parameters: list[int]) -> None:
         """Mark the selected position and step, and the rows of a finding."""
-        from dlwidgets.compute.gradient_flow.picture import column_at
+        from dlwidgets.compute.gradient_flow.picture import column_at, row_boxes
 
         self.heat.selected = [] if position is None else [position, column_at(self._columns, row)]
-        width = len(self._columns)
-        self.heat.boxes = np.array([[r, 0, r + 1, width] for r in rows], dtype=np.int32) if rows else None
+        self.heat.boxes = np.array(row_boxes(rows, len(self._columns)), dtype=np.int32) if rows else None
         self.profile_dots.selected = indices(self.profile_dots.x, [] if position is None else [position])
         self.parameters.select(parameters)

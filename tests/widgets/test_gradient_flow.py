@@ -35,6 +35,7 @@ from dlwidgets.compute.gradient_flow.picture import (
     powers_of_ten,
     round_ticks,
     row_at,
+    row_boxes,
     thinned,
     tile_boxes,
 )
@@ -959,6 +960,15 @@ def test_long_records_are_thinned_evenly(trained: GradientFlowMeter) -> None:
     assert [row_at(flow, step) for step in (None, 0, 2, 3, 14, 15, 10**9)] == [4, 0, 1, 2, 3, 4, 4]
     assert heat_map(flow, "zeros", [0, 4]).shape == (5, 2)
     assert loss_curve(flow).x.tolist() == list(range(20))
+
+
+def test_many_rows_are_marked_without_hiding_the_colours_of_the_heat_map() -> None:
+    assert row_boxes([3, 0, 1, 2], 6) == [(0, 0, 4, 6)]  # one outline around neighbours
+    assert row_boxes([5, 2, 3], 6) == [(2, 0, 4, 6), (5, 0, 6, 6)]
+    many = row_boxes(range(0, 20, 2), 6)
+    assert many == [(row, 0, row + 1, 1) for row in range(0, 20, 2)]  # at the margin
+    assert {right for *_, right in row_boxes(range(0, 20, 2), 240)} == {10}
+    assert row_boxes([], 6) == []
 
 
 def test_ticks_are_round_and_lie_within() -> None:

@@ -18,6 +18,9 @@ from .verdicts import Verdict
 MAX_COLUMNS = 240
 """A heat map shows at most so many of the sampled steps, evenly chosen, the first and the last among them."""
 
+MAX_RUNS = 4
+"""So many runs of a heat map's rows are outlined in full."""
+
 HEALTHY = (3e-4, 3e-3)
 """The band around 1e-3 in which the updates of a network that learns well mostly lie, as a share of the weights."""
 
@@ -324,6 +327,19 @@ def rows_of(flow: GradientFlow, verdict: Verdict) -> tuple[list[int], list[int]]
         [positions[position] for position in concerned if position in positions],
         [parameters[name] for name in verdict.parameters if name in parameters],
     )
+
+
+def row_boxes(rows: Sequence[int], width: int) -> list[tuple[int, int, int, int]]:
+    """Boxes around ``rows`` of a heat map with ``width`` columns, one for each run of neighbours: row and column of the
+    start and of the stop.
+
+    More than `MAX_RUNS` are marked at the left margin only, so that their outlines do not hide the colours.
+    """
+    wanted = sorted(set(rows))
+    starts = [row for row in wanted if row - 1 not in wanted]
+    stops = [row + 1 for row in wanted if row + 1 not in wanted]
+    right = width if len(starts) <= MAX_RUNS else max(1, width // 24)
+    return [(start, 0, stop, right) for start, stop in zip(starts, stops, strict=True)]
 
 
 def _owners(flow: GradientFlow, verdict: Verdict) -> list[Position]:
