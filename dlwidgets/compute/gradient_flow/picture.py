@@ -150,27 +150,27 @@ def used(flow: GradientFlow) -> Bool[Tensor, "step position"]:
 
 
 def gradient_overflowed(flow: GradientFlow) -> Bool[Tensor, "step position"]:
-    """Where a gradient arrived that is infinite or not a number.
-
-    A nan says as well that none arrived: it is a number lost only from the first step on in which anything was not
-    finite, at positions that a gradient reached before (at all of them if there was no step before).
-    """
-    gradient = flow.gradient_norm
-    lost = gradient.isinf()
-    if flow.nonfinite is not None:
-        late = flow.steps >= flow.nonfinite[0]
-        reached = (~gradient.isnan()).any(0) | bool(late.all())
-        lost |= gradient.isnan() & used(flow) & late[:, None] & reached
-    return lost
+    """Where a gradient arrived that is infinite or not a number."""
+    return _overflowed(flow, flow.gradient_norm, used(flow))
 
 
 def parameter_lost(flow: GradientFlow, field: str) -> Bool[Tensor, "step parameter"]:
-    """Where a number of a parameter is infinite or not a number, as far as nan does not say that there was none."""
-    table = getattr(flow, field)
+    """Where a number of a parameter is infinite or not a number."""
+    table: Tensor = getattr(flow, field)
+    return _overflowed(flow, table, torch.ones_like(table, dtype=torch.bool))
+
+
+def _overflowed(
+    flow: GradientFlow, table: Float[Tensor, "step column"], possible: Bool[Tensor, "step column"]
+) -> Bool[Tensor, "step column"]:
+    """A nan says as well that there was no number: one was lost only from the first step on in which anything was not
+    finite, in columns that had numbers before (in all of them if there was no step before).
+    """
     lost = table.isinf()
     if flow.nonfinite is not None:
         late = flow.steps >= flow.nonfinite[0]
-        lost |= table.isnan() & late[:, None] & ((~table.isnan()).any(0) | bool(late.all()))
+        reached = (~table.isnan()).any(0) | bool(late.all())
+        lost |= table.isnan() & possible & late[:, None] & reached
     return lost
 
 
