@@ -58,13 +58,18 @@ def point_at_heat_map(page, across, down, words):
     return x, y
 
 
-def test_it_is_drawn_and_answers_clicks_while_the_cell_still_trains(notebook):
+def training_for_ever(notebook):
+    """A notebook and its page, once the meter shows a training cell that never ends by itself."""
     opened = notebook([MAKE, TRAIN.format(stop="False")])
-    page = opened.page
     opened.command("notebook:run-cell-and-select-next")
-    page.wait_for_function(f"{STATE}.startsWith('Nothing seen yet')")
-    opened.command("notebook:run-cell-and-select-next")  # never ends by itself
-    page.wait_for_function(f"{STATE}.startsWith('Watching: ') && {STATE}.includes('sampled')")
+    opened.page.wait_for_function(f"{STATE}.startsWith('Nothing seen yet')")
+    opened.command("notebook:run-cell-and-select-next")
+    opened.page.wait_for_function(f"{STATE}.startsWith('Watching: ') && {STATE}.includes('sampled')")
+    return opened, opened.page
+
+
+def test_it_is_drawn_and_answers_clicks_while_the_cell_still_trains(notebook):
+    opened, page = training_for_ever(notebook)
     first = page.evaluate(STATE)
     page.wait_for_function(f"{STATE} !== {first!r}")
     finding = page.locator(".dlw-flow-verdict").get_by_text("one module at 8 positions").first
@@ -87,12 +92,8 @@ def test_it_is_drawn_and_answers_clicks_while_the_cell_still_trains(notebook):
 
 
 def test_the_slider_can_be_dragged_while_the_cell_trains_and_only_a_person_lets_go_of_the_newest_step(notebook):
-    opened = notebook([MAKE, TRAIN.format(stop="False")])
-    page = opened.page
+    opened, page = training_for_ever(notebook)
     page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 6})  # it falls behind
-    opened.command("notebook:run-cell-and-select-next")
-    page.wait_for_function(f"{STATE}.startsWith('Nothing seen yet')")
-    opened.command("notebook:run-cell-and-select-next")  # never ends by itself
     handle = page.locator(".dlw-flow-controls .noUi-handle").first
     newest = page.get_by_role("button", name="newest step")
     step = "(document.querySelector('.dlw-flow-controls .widget-hbox .widget-label:last-child')?.textContent ?? '')"
@@ -118,12 +119,7 @@ def test_the_slider_can_be_dragged_while_the_cell_trains_and_only_a_person_lets_
 
 
 def test_a_page_that_is_reloaded_while_the_cell_trains_shows_it_and_answers(notebook):
-    opened = notebook([MAKE, TRAIN.format(stop="False")])
-    page = opened.page
-    opened.command("notebook:run-cell-and-select-next")
-    page.wait_for_function(f"{STATE}.startsWith('Nothing seen yet')")
-    opened.command("notebook:run-cell-and-select-next")  # never ends by itself
-    page.wait_for_function(f"{STATE}.startsWith('Watching: ') && {STATE}.includes('sampled')")
+    opened, page = training_for_ever(notebook)
     page.evaluate("async () => { await window.jupyterapp.commands.execute('docmanager:save') }")
     page.goto(page.url.partition("?")[0])
     page.wait_for_function(f"{STATE}.startsWith('Watching: ') && {STATE}.includes('sampled')")
